@@ -1,0 +1,193 @@
+"""The kernel's text formats: how an interface file is laid out, whatever it means.
+
+Four formats of ``cgroup-v2.rst`` (newline list, space list, flat keyed, nested keyed), lists of CPUs,
+and pressure stall information. Parsing is strict and by tokens: text that does not follow its format
+is a :class:`FormatError`, never a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from cgctl.errors import SpecError
+
+__all__ = [
+    "FormatError",
+    "Pressure",
+    "PressureLine",
+    "format_cpu_list",
+    "parse_cpu_list",
+    "parse_flat_keyed",
+    "parse_lines",
+    "parse_nested_keyed",
+    "parse_pressure",
+    "parse_words",
+]
+
+_RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+)/([0-9]+))?)?", re.ASCII)
+_HIGHEST_CPU = 2**20
+
+
+class FormatError(ValueError):
+    """A kernel file does not have the format that it is documented to have."""
+
+
+def parse_lines(text: str) -> tuple[str, ...]:
+    """Read a newline-separated list; an empty file is an empty list."""
+    return tuple(text.splitlines())
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """Read a space-separated list; an empty file is an empty list."""
+    return tuple(text.split())
+
+
+def parse_flat_keyed(text: str) -> dict[str, int]:
+    """Read ``KEY VALUE`` lines into a dict in the file's order.
+
+    Raises:
+        FormatError: a line is not a key and an integer.
+    """
+    values = {}
+    for line in text.splitlines():
+        try:
+            key, value = line.split()
+            values[key] = int(value)
+        except ValueError:
+            msg = f"line {line!r} is not a key and a number"
+            raise FormatError(msg) from None
+    return values
+
+
+def parse_nested_keyed(text: str) -> dict[str, dict[str, str]]:
+    """Read ``KEY SUB=VALUE SUB=VALUE`` lines into a dict of dicts.
+
+    Raises:
+        FormatError: a word after the key has no ``=``.
+    """
+    values = {}
+    for line in text.splitlines():
+        key, *pairs = line.split()
+        try:
+            values[key] = dict(pair.split("=", 1) for pair in pairs)
+        except ValueError:
+            msg = f"line {line!r} is not a key and sub=value pairs"
+            raise FormatError(msg) from None
+    return values
+
+
+@attrs.frozen(kw_only=True)
+class PressureLine:
+    """One line of a pressure file.
+
+    Attributes:
+        avg10: share of time stalled over the last 10 s, in percent.
+        avg60: the same over 60 s.
+        avg300: the same over 300 s.
+        total_usec: time stalled since the group was made, in microseconds.
+    """
+
+    avg10: float
+    avg60: float
+    avg300: float
+    total_usec: int
+
+
+@attrs.frozen(kw_only=True)
+class Pressure:
+    """Pressure stall information (``*.pressure``, since 4.20).
+
+    Attributes:
+        some: at least one task was stalled.
+        full: all tasks that could run were stalled at once; ``None`` where the kernel does not say
+            (``cpu.pressure`` before 5.13).
+    """
+
+    some: PressureLine
+    full: PressureLine | None = None
+
+
+def parse_pressure(text: str) -> Pressure:
+    """Read a ``cpu.pressure``, ``memory.pressure`` or ``io.pressure`` file.
+
+    Raises:
+        FormatError: a line or a key is missing.
+    """
+    try:
+        lines = {key: _pressure_line(pairs) for key, pairs in parse_nested_keyed(text).items()}
+        return Pressure(some=lines["some"], full=lines.get("full"))
+    except (KeyError, ValueError) as error:
+        msg = f"not pressure stall information: {text!r}"
+        raise FormatError(msg) from error
+
+
+def _pressure_line(pairs: Mapping[str, str]) -> PressureLine:
+    return PressureLine(
+        avg10=float(pairs["avg10"]),
+        avg60=float(pairs["avg60"]),
+        avg300=float(pairs["avg300"]),
+        total_usec=int(pairs["total"]),
+    )
+
+
+def parse_cpu_list(text: str) -> tuple[int, ...]:
+    """Read a list of CPUs or memory nodes: ``"0-2,5"`` is ``(0, 1, 2, 5)``.
+
+    The grammar is the kernel's (``bitmap_parselist``): commas or blanks between items, ranges, and
+    strides such as ``0-7:2/4``. The result is sorted and without duplicates.
+
+    Raises:
+        SpecError: it does not follow the grammar.
+    """
+    if not isinstance(text, str):
+        msg = f"cpu list {text!r}: not a string; give a list such as '0-3,5'"
+        raise SpecError(msg)
+    numbers: set[int] = set()
+    for item in text.replace(",", " ").split():
+        numbers.update(_cpu_range(item, text))
+    return tuple(sorted(numbers))
+
+
+def _cpu_range(item: str, text: str) -> Iterable[int]:
+    match = _RANGE.fullmatch(item)
+    first, last, used, stride = (int(part) if part else None for part in match.groups()) if match else (None,) * 4
+    if first is None or (last is not None and last < first):
+        msg = f"cpu list {text!r}: {item!r} is not a number or an ascending range; write lists such as '0-3,5'"
+        raise SpecError(msg)
+    last = first if last is None else last
+    if last >= _HIGHEST_CPU:
+        msg = f"cpu list {text!r}: {item!r} is beyond any machine; numbers end below {_HIGHEST_CPU}"
+        raise SpecError(msg)
+    if used is None or stride is None:
+        return range(first, last + 1)
+    if not 0 < used <= stride:
+        msg = f"cpu list {text!r}: in {item!r} the used part must be from 1 to the group size"
+        raise SpecError(msg)
+    return (number for number in range(first, last + 1) if (number - first) % stride < used)
+
+
+def format_cpu_list(numbers: Iterable[int]) -> str:
+    """Write CPU numbers as the kernel does: ``(0, 1, 2, 5)`` is ``"0-2,5"``.
+
+    Raises:
+        SpecError: an item is negative or no ``int``.
+    """
+    try:
+        given = list(numbers)
+    except TypeError:
+        msg = f"cpu list {numbers!r}: not a list of ints; give an iterable such as [0, 1] or a string such as '0-1'"
+        raise SpecError(msg) from None
+    for number in given:
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < _HIGHEST_CPU:
+            msg = f"cpu list {given!r}: {number!r} is not a CPU number; give ints from 0"
+            raise SpecError(msg)
+    runs: list[list[int]] = []
+    for number in sorted(set(given)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
