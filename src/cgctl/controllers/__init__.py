@@ -1,0 +1,97 @@
+"""The controllers cgctl knows, one module each, and the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypedDict
+
+import attrs
+
+from cgctl.controllers import core, cpu, cpuset, memory, pids
+from cgctl.controllers._row import CORE, Controller, Row, Side
+from cgctl.controllers.core import Core, CoreStats
+from cgctl.controllers.cpu import Cpu, CpuStats
+from cgctl.controllers.cpuset import Cpuset, CpusetStats
+from cgctl.controllers.memory import Memory, MemoryEvents, MemoryStat, MemoryStats, SwapEvents
+from cgctl.controllers.pids import Pids, PidsStats
+from cgctl.errors import SpecError
+from cgctl.units import Max
+
+__all__ = [
+    "CONTROLLERS",
+    "CORE",
+    "Controller",
+    "ControllerKeywords",
+    "Core",
+    "CoreStats",
+    "Cpu",
+    "CpuStats",
+    "Cpuset",
+    "CpusetStats",
+    "Limits",
+    "Memory",
+    "MemoryEvents",
+    "MemoryStat",
+    "MemoryStats",
+    "Pids",
+    "PidsStats",
+    "Row",
+    "Side",
+    "Stats",
+    "SwapEvents",
+    "parse_specs",
+]
+
+CONTROLLERS: Final[Mapping[str, Controller]] = {
+    module.CONTROLLER.name: module.CONTROLLER for module in (core, cpuset, cpu, memory, pids)
+}
+"""Name → controller, in the order in which limits are written."""
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What the kernel holds, one attribute a controller; ``None`` where the group has not that controller."""
+
+    core: Core | None = None
+    cpuset: Cpuset | None = None
+    cpu: Cpu | None = None
+    memory: Memory | None = None
+    pids: Pids | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Stats:
+    """What the kernel tells, one attribute a controller; ``None`` where the group has not that controller."""
+
+    core: CoreStats | None = None
+    cpuset: CpusetStats | None = None
+    cpu: CpuStats | None = None
+    memory: MemoryStats | None = None
+    pids: PidsStats | None = None
+
+
+class ControllerKeywords(TypedDict, total=False):
+    """One keyword a controller: its spec, or the shorthand for its main limit."""
+
+    core: Core | None
+    cpuset: Cpuset | str | Iterable[int] | None
+    cpu: Cpu | float | str | Max | None
+    memory: Memory | int | str | Max | None
+    pids: Pids | int | str | Max | None
+
+
+def parse_specs(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn controller keywords into specs, in the order of :data:`CONTROLLERS`; ``None`` is left out.
+
+    Raises:
+        SpecError: a keyword names no controller, or its value is nonsense.
+    """
+    for name in keywords:
+        if name not in CONTROLLERS:
+            msg = f"{name}=: there is no such controller; cgctl has {', '.join(CONTROLLERS)}"
+            raise SpecError(msg)
+    return {
+        name: controller.parse(keywords[name])
+        for name, controller in CONTROLLERS.items()
+        if keywords.get(name) is not None
+    }

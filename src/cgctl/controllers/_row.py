@@ -1,0 +1,98 @@
+"""Rows: one setting or statistic, with its file in v1 and its file in v2 side by side.
+
+A row is the only place that knows an interface file's name. Writer, reader, fake, documentation and
+tests are all driven by the same rows; a side that is ``None`` cannot be expressed there, and asking
+for it raises :class:`cgctl.UnsupportedError` with the row's ``reason``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from cgctl.controllers._codec import Codec
+
+__all__ = ["CORE", "Controller", "Row", "Side"]
+
+CORE = "cgroup"
+"""The name under which every v2 hierarchy has the core interface files, whatever its controllers."""
+
+
+@attrs.frozen(kw_only=True)
+class Side:
+    """One row in one version.
+
+    Attributes:
+        controller: the kernel's controller in whose hierarchy the file is (``cpuacct`` is one of its own on v1).
+        file: the interface file.
+        codec: what its text means.
+        default: what a new group's file reads.
+        also: other files that the codec reads, and that change with this setting.
+        optional: the kernel may be built or booted without this file (swap accounting).
+        since: the release that first has the file.
+        sum: the kernel counts where it happened only, so the subtree has to be summed up.
+    """
+
+    controller: str
+    file: str
+    codec: Codec
+    default: str | None = None
+    also: tuple[str, ...] = ()
+    optional: bool = False
+    since: str | None = None
+    sum: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One attribute of a spec or of the statistics.
+
+    Attributes:
+        attribute: its name in the spec or statistics class; ``a.b`` is an attribute of a part.
+        v1: its file in a v1 hierarchy.
+        v2: its file in a v2 hierarchy.
+        reason: why a missing side is missing.
+        lossy: how the two sides differ in meaning, with the formula and its source; empty when exact.
+    """
+
+    attribute: str
+    v1: Side | None
+    v2: Side | None
+    reason: str = ""
+    lossy: str = ""
+
+    def side(self, version: int) -> Side | None:
+        """Return the side of one version."""
+        return self.v2 if version == 2 else self.v1  # noqa: PLR2004
+
+
+@attrs.frozen(kw_only=True)
+class Controller:
+    """One controller: what can be asked of it and what it tells.
+
+    Attributes:
+        name: its keyword, and its name in the kernel.
+        spec: the class of what can be asked.
+        stats: the class of what it tells.
+        settings: one row for each attribute of *spec*.
+        readings: one row for each attribute of *stats*.
+        shorthand: makes a spec of the keyword's plain value.
+        v1: the controllers of v1 that serve it, in the order of need.
+    """
+
+    name: str
+    spec: type[Any]
+    stats: type[Any]
+    settings: tuple[Row, ...]
+    readings: tuple[Row, ...]
+    v1: tuple[str, ...]
+    domain: bool = True
+
+    def row(self, attribute: str) -> Row:
+        """Return the settings row of an attribute."""
+        return next(row for row in self.settings if row.attribute == attribute)
+
+    def parse(self, value: Any) -> Any:
+        """Turn a keyword's value, spec or shorthand, into a spec."""
+        return value if isinstance(value, self.spec) else self.spec.shorthand(value)

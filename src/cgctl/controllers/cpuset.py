@@ -1,0 +1,130 @@
+"""cpuset: on which CPUs and memory nodes a group may run and allocate.
+
+v2 inherits what is left empty; v1 starts empty and refuses processes until both lists are set, so the
+plan copies the parent's where nothing is asked. Both lists are the request; ``stats().cpuset`` tells
+what is in effect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from cgctl.controllers._codec import CpuList, Text
+from cgctl.controllers._row import Controller, Row, Side
+from cgctl.errors import SpecError
+from cgctl.formats import format_cpu_list, parse_cpu_list
+
+__all__ = ["CONTROLLER", "Cpuset", "CpusetStats"]
+
+
+def _list(name: str) -> Any:
+    def convert(value: Any) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        try:
+            return parse_cpu_list(value if isinstance(value, str) else format_cpu_list(value))
+        except SpecError as error:
+            msg = f"cpuset.{name}: {error}"
+            raise SpecError(msg) from None
+
+    return attrs.field(default=None, converter=convert)
+
+
+def _partition(value: Any) -> str | None:
+    words = ("member", "root", "isolated")
+    # The kernel says "root invalid (reason)" of a partition that lapsed; limits() reads that back.
+    if value is None or value in words or (isinstance(value, str) and value.startswith(("root invalid", "isolated invalid"))):
+        return None if value is None else str(value)
+    msg = f"cpuset.partition={value!r}: not a partition type; give 'member', 'root' or 'isolated'"
+    raise SpecError(msg)
+
+
+@attrs.frozen(kw_only=True)
+class Cpuset:
+    """What to set on the cpuset controller; ``None`` leaves a setting as it is.
+
+    Attributes:
+        cpus: CPUs to run on: ``"0-1,4"`` or an iterable of ints; empty inherits, on v2 (``cpuset.cpus``).
+        mems: memory nodes to allocate from, likewise (``cpuset.mems``).
+        partition: ``"member"``, ``"root"`` or ``"isolated"`` (``cpuset.cpus.partition``, since 5.0; not on v1).
+        exclusive: CPUs that no sibling may claim (``cpuset.cpus.exclusive``, since 6.7; not on v1).
+
+    Raises:
+        SpecError: a value is no list of CPUs, or no partition type.
+    """
+
+    cpus: tuple[int, ...] | None = _list("cpus")
+    mems: tuple[int, ...] | None = _list("mems")
+    partition: str | None = attrs.field(default=None, converter=_partition)
+    exclusive: tuple[int, ...] | None = _list("exclusive")
+
+    @classmethod
+    def shorthand(cls, value: Any) -> Cpuset:
+        """Make the spec of ``cpuset="0-1"``: run on these CPUs."""
+        return cls(cpus=value)
+
+
+@attrs.frozen(kw_only=True)
+class CpusetStats:
+    """What the cpuset controller tells. ``None`` where this kernel or version does not say.
+
+    Attributes:
+        cpus_effective: CPUs that tasks really run on (``cpuset.cpus.effective`` | v1 ``cpuset.effective_cpus``).
+        mems_effective: memory nodes really used (``cpuset.mems.effective`` | v1 ``cpuset.effective_mems``).
+        exclusive_effective: CPUs really kept from siblings (``cpuset.cpus.exclusive.effective``, since 6.7).
+        partition: the partition's state, with the kernel's reason where it is invalid (``cpuset.cpus.partition``).
+    """
+
+    cpus_effective: tuple[int, ...] | None = None
+    mems_effective: tuple[int, ...] | None = None
+    exclusive_effective: tuple[int, ...] | None = None
+    partition: str | None = None
+
+
+def _side(file: str, codec: Any, **more: Any) -> Side:
+    return Side(controller="cpuset", file=f"cpuset.{file}", codec=codec, **more)
+
+
+_SETTINGS = (
+    Row(attribute="cpus", v1=_side("cpus", CpuList(), default=""), v2=_side("cpus", CpuList(), default="")),
+    Row(attribute="mems", v1=_side("mems", CpuList(), default=""), v2=_side("mems", CpuList(), default="")),
+    Row(
+        attribute="exclusive",
+        v1=None,
+        v2=_side("cpus.exclusive", CpuList(), default="", since="6.7"),
+        reason="v1 has only a flag for all CPUs of the group (cpuset.cpu_exclusive), no list",
+    ),
+    Row(
+        attribute="partition",
+        v1=None,
+        v2=_side("cpus.partition", Text(), default="member", since="5.0"),
+        reason="v1 has no partitions; sched_load_balance is the nearest",
+    ),
+)
+
+_READINGS = (
+    Row(
+        attribute="cpus_effective",
+        v1=_side("effective_cpus", CpuList()),
+        v2=_side("cpus.effective", CpuList()),
+    ),
+    Row(
+        attribute="mems_effective",
+        v1=_side("effective_mems", CpuList()),
+        v2=_side("mems.effective", CpuList()),
+    ),
+    Row(attribute="exclusive_effective", v1=None, v2=_side("cpus.exclusive.effective", CpuList(), since="6.7")),
+    Row(attribute="partition", v1=None, v2=_side("cpus.partition", Text(), since="5.0")),
+)
+
+CONTROLLER = Controller(
+    name="cpuset",
+    spec=Cpuset,
+    stats=CpusetStats,
+    settings=_SETTINGS,
+    readings=_READINGS,
+    v1=("cpuset",),
+    domain=False,
+)
