@@ -1,0 +1,276 @@
+"""Which controller lives in which hierarchy, of which version: pure parsers of what the kernel says.
+
+Version is a property of a hierarchy. A machine with v1 controllers beside a cgroup2 mount is the normal
+case; one with a single version is the special one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from posixpath import join, normpath
+from typing import Final
+
+import attrs
+
+from cgctl.controllers import CORE, Row, Side
+from cgctl.formats import FormatError, parse_words
+
+__all__ = [
+    "UNIFIED",
+    "Hierarchy",
+    "Layout",
+    "Membership",
+    "Mount",
+    "parse_membership",
+    "parse_mountinfo",
+]
+
+UNIFIED: Final = "unified"
+"""The label of the v2 hierarchy, which has no name of its own."""
+_V1_OPTIONS: Final = frozenset(
+    {"rw", "ro", "none", "all", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods", "nofavordynmods", "seclabel"}
+)
+_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
+
+
+@attrs.frozen(kw_only=True)
+class Mount:
+    """One line of ``/proc/PID/mountinfo``.
+
+    Attributes:
+        device: ``major:minor`` of the filesystem; equal for all mounts of one hierarchy.
+        root: which directory of that filesystem is mounted.
+        mount_point: where.
+        options: per-mount options (``ro`` may be one).
+        filesystem: its type.
+        super_options: options of the filesystem; for v1 they end with its controllers.
+    """
+
+    device: str
+    root: str
+    mount_point: str
+    options: frozenset[str]
+    filesystem: str
+    super_options: tuple[str, ...]
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writing through this mount is refused."""
+        return "ro" in self.options or "ro" in self.super_options
+
+
+@attrs.frozen(kw_only=True)
+class Membership:
+    """One line of ``/proc/PID/cgroup``: where a process is, in one hierarchy.
+
+    Attributes:
+        controllers: the v1 hierarchy's controllers, or ``("name=…",)``; empty for v2.
+        path: the group, relative to the reader's cgroup namespace; may begin with ``/..`` when outside.
+        deleted: the group was removed while the process (a zombie) was in it.
+    """
+
+    controllers: tuple[str, ...]
+    path: str
+    deleted: bool = False
+
+    @property
+    def label(self) -> str:
+        """The hierarchy's name, as :attr:`Hierarchy.label`."""
+        return ",".join(self.controllers) or UNIFIED
+
+
+@attrs.frozen(kw_only=True)
+class Hierarchy:
+    """One mounted tree of groups.
+
+    Attributes:
+        version: 1 or 2.
+        controllers: v1: those bound to it; v2: those available at its visible root.
+        mount_point: where its visible root is.
+        root: the group that is mounted there, as ``/proc/PID/cgroup`` names it.
+        name: of a named v1 hierarchy (``systemd``), else empty.
+        read_only: whether the mount refuses writing.
+        noprefix: a v1 mount whose files lack the controller's prefix (``cpus`` for ``cpuset.cpus``).
+        device: ``major:minor`` of its filesystem.
+    """
+
+    version: int
+    controllers: tuple[str, ...]
+    mount_point: str
+    root: str = "/"
+    name: str = ""
+    read_only: bool = False
+    noprefix: bool = False
+    device: str = ""
+
+    @property
+    def label(self) -> str:
+        """How ``/proc/PID/cgroup`` names it: ``memory``, ``cpu,cpuacct``, ``name=systemd``; v2 is ``unified``."""
+        if self.version == 2:  # noqa: PLR2004
+            return UNIFIED
+        return f"name={self.name}" if self.name else ",".join(self.controllers)
+
+    def directory(self, path: str) -> str | None:
+        """Return the directory of a group named as in ``/proc/PID/cgroup``; ``None`` if it is not under this mount."""
+        if path.split("/")[1:2] == [".."]:
+            return None
+        if self.root == "/" or path == self.root or path.startswith(self.root + "/"):
+            inside = path if self.root == "/" else path[len(self.root) :]
+            return normpath(join(self.mount_point, inside.lstrip("/")))
+        return None
+
+    def file(self, directory: str, name: str) -> str:
+        """Return the path of an interface file in one of this hierarchy's directories."""
+        if self.noprefix and name.split(".", 1)[0] in self.controllers:
+            name = name.split(".", 1)[1]
+        return f"{directory}/{name}"
+
+
+@attrs.frozen
+class Layout:
+    """All hierarchies of a machine, as one process sees them.
+
+    Attributes:
+        hierarchies: in mount order.
+        page_size: bytes of a page, to which sizes are rounded.
+    """
+
+    hierarchies: tuple[Hierarchy, ...]
+    page_size: int = 4096
+
+    @classmethod
+    def parse(cls, mounts: Iterable[Mount], controllers: Mapping[str, str], page_size: int = 4096) -> Layout:
+        """Make a layout of mounts and of what ``cgroup.controllers`` says at each cgroup2 mount point."""
+        best: dict[tuple[str, ...] | str, Mount] = {}
+        for mount in mounts:
+            if mount.filesystem not in {"cgroup", "cgroup2"}:
+                continue
+            key = UNIFIED if mount.filesystem == "cgroup2" else _bound(mount)
+            # A hierarchy can be mounted several times; the mount that shows and allows most is the one to use.
+            if key not in best or _rank(mount) < _rank(best[key]):
+                best[key] = mount
+        return cls(
+            tuple(_hierarchy(mount, controllers.get(mount.mount_point, "")) for mount in best.values()),
+            page_size,
+        )
+
+    @property
+    def unified(self) -> Hierarchy | None:
+        """The v2 hierarchy, if one is mounted."""
+        return next((h for h in self.hierarchies if h.label == UNIFIED), None)
+
+    def locate(self, controller: str) -> Hierarchy | None:
+        """Return the hierarchy where a controller is; ``cgroup`` stands for v2's core files."""
+        if controller == CORE:
+            return self.unified
+        return next((h for h in self.hierarchies if controller in h.controllers and not h.name), None)
+
+    def hierarchy(self, label: str) -> Hierarchy | None:
+        """Return the hierarchy of a label."""
+        wanted = frozenset(label.split(","))
+        return next((h for h in self.hierarchies if frozenset(h.label.split(",")) == wanted), None)
+
+    def select(self, row: Row) -> tuple[Hierarchy, Side] | None:
+        """Return where a row's file is on this machine, or ``None`` where it cannot be expressed.
+
+        v2 goes first: its core files tell the same as v1's, on hybrid machines too.
+        """
+        for version in (2, 1):
+            side = row.side(version)
+            home = self.locate(side.controller) if side else None
+            if side and home and home.version == version:
+                return home, side
+        return None
+
+
+def parse_mountinfo(text: str) -> tuple[Mount, ...]:
+    """Read ``/proc/PID/mountinfo``.
+
+    Raises:
+        FormatError: a line has no `` - `` or too few fields.
+    """
+    return tuple(_mount(line) for line in text.splitlines())
+
+
+def _mount(line: str) -> Mount:
+    # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue   (proc_pid_mountinfo(5))
+    try:
+        before, after = line.split(" - ", 1)
+        _, _, device, root, mount_point, options = before.split(" ")[:6]
+        filesystem, _, super_options = [*after.split(" "), ""][:3]
+    except ValueError:
+        msg = f"not a line of mountinfo: {line!r}"
+        raise FormatError(msg) from None
+    return Mount(
+        device=device,
+        root=_unescape(root),
+        mount_point=_unescape(mount_point),
+        options=frozenset(options.split(",")),
+        filesystem=filesystem,
+        super_options=tuple(_unescape(option) for option in super_options.split(",")),
+    )
+
+
+def _unescape(text: str) -> str:
+    # Only ASCII is escaped: blank, tab, newline, backslash and '#'.
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+def parse_membership(text: str) -> tuple[Membership, ...]:
+    """Read ``/proc/PID/cgroup``.
+
+    At most two colons separate: group names may contain more. v2 marks a removed group by ``(deleted)``.
+
+    Raises:
+        FormatError: a line has fewer than three fields.
+    """
+    found = []
+    for line in text.splitlines():
+        try:
+            number, controllers, path = line.split(":", 2)
+        except ValueError:
+            msg = f"not a line of /proc/PID/cgroup: {line!r}"
+            raise FormatError(msg) from None
+        names = tuple(controllers.split(",")) if controllers else ()
+        deleted = number == "0" and path.endswith(" (deleted)")
+        found.append(
+            Membership(controllers=names, path=path.removesuffix(" (deleted)") if deleted else path, deleted=deleted)
+        )
+    return tuple(found)
+
+
+def _bound(mount: Mount) -> tuple[str, ...]:
+    return tuple(
+        option
+        for option in mount.super_options
+        if option not in _V1_OPTIONS and not option.startswith("release_agent=")
+    )
+
+
+def _rank(mount: Mount) -> tuple[bool, int]:
+    return mount.read_only, len(mount.root)
+
+
+def _hierarchy(mount: Mount, controllers: str) -> Hierarchy:
+    if mount.filesystem == "cgroup2":
+        return Hierarchy(
+            version=2,
+            controllers=parse_words(controllers),
+            mount_point=mount.mount_point,
+            root=mount.root,
+            read_only=mount.read_only,
+            device=mount.device,
+        )
+    bound = _bound(mount)
+    name = next((option.removeprefix("name=") for option in bound if option.startswith("name=")), "")
+    return Hierarchy(
+        version=1,
+        controllers=tuple(option for option in bound if not option.startswith("name=")),
+        mount_point=mount.mount_point,
+        root=mount.root,
+        name=name,
+        read_only=mount.read_only,
+        noprefix="noprefix" in mount.super_options,
+        device=mount.device,
+    )

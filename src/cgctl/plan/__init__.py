@@ -1,0 +1,124 @@
+"""From what is wanted to an ordered list of steps: pure, and the only place that knows the order.
+
+The planner reads nothing. It is asked what it :func:`needs`, the edge reads that into a
+:class:`Snapshot`, and once nothing more is needed, :func:`plan` returns the steps::
+
+    snapshot = Snapshot()
+    while paths := needs(request, snapshot):
+        snapshot = snapshot.merged(read(paths))
+    steps = plan(request, snapshot)
+
+Planning against a satisfied snapshot yields no step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from cgctl.controllers import CONTROLLERS
+from cgctl.errors import UnsupportedError
+from cgctl.layout import Hierarchy, Layout
+from cgctl.plan import settings
+from cgctl.plan.place import Place
+from cgctl.plan.snapshot import GONE, Snapshot
+from cgctl.plan.steps import Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
+from cgctl.plan.tree import SUPERVISOR, enabled_for, steps_v1, steps_v2, wants_v1, wants_v2
+
+__all__ = [
+    "GONE",
+    "SUPERVISOR",
+    "Mkdir",
+    "Place",
+    "Plan",
+    "Request",
+    "Retry",
+    "Rmdir",
+    "Signal",
+    "Snapshot",
+    "Step",
+    "Write",
+    "needs",
+    "plan",
+]
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What is wanted of one group.
+
+    Attributes:
+        layout: the machine.
+        places: where the group is to be, one a hierarchy.
+        specs: controller → spec; the spec may name nothing and so only ask for the controller.
+        caller: the pid whose descendants may be moved out of the way, on v2.
+        evacuate: whether everybody may be.
+    """
+
+    layout: Layout
+    places: tuple[Place, ...]
+    specs: Mapping[str, Any]
+    caller: int = 0
+    evacuate: bool = False
+
+    def find(self, hierarchy: Hierarchy) -> Place:
+        """Return the group's place in a hierarchy."""
+        return next(place for place in self.places if place.hierarchy is hierarchy)
+
+
+def needs(request: Request, snapshot: Snapshot) -> frozenset[str]:
+    """Return the paths to be read before :func:`plan` can answer; none when it can."""
+    return frozenset(path for path in _wanted(request, snapshot) if not snapshot.known(path))
+
+
+def plan(request: Request, snapshot: Snapshot) -> Plan:
+    """Return the steps that make the group be there and hold what is wanted.
+
+    Raises:
+        UnsupportedError: this layout cannot have it.
+        SpecError: the settings contradict each other, or what the group holds.
+    """
+    writes = [
+        step
+        for name, spec in request.specs.items()
+        for step in settings.writes(CONTROLLERS[name], spec, request.layout, snapshot, request.find)
+    ]
+    for name in request.specs:
+        _require(request.layout, name)
+    written = frozenset(write.path for write in writes)
+    steps: list[Step] = []
+    for place in request.places:
+        if place.hierarchy.version == 1:
+            steps.extend(steps_v1(place, snapshot, written))
+        else:
+            controllers = enabled_for(request.specs, place.hierarchy.controllers)
+            steps.extend(steps_v2(place, snapshot, controllers, request.caller, evacuate=request.evacuate))
+    return Plan((*steps, *writes))
+
+
+def _wanted(request: Request, snapshot: Snapshot) -> Iterator[str]:
+    for place in request.places:
+        if place.hierarchy.version == 1:
+            yield from wants_v1(place, snapshot)
+        else:
+            yield from wants_v2(place, snapshot, enabled_for(request.specs, place.hierarchy.controllers))
+    for name, spec in request.specs.items():
+        controller = CONTROLLERS[name]
+        rows = settings.asked(controller, spec)
+        home = next((selected[0] for row in rows if (selected := request.layout.select(row))), None)
+        if home is None or not snapshot.known(request.find(home).marker()):
+            continue
+        if request.find(home).there(snapshot):
+            yield from settings.files(rows, request.layout, request.find)
+        else:
+            yield from settings.probes(controller.settings, request.layout, request.find)
+
+
+def _require(layout: Layout, name: str) -> None:
+    if name == "core" or any(layout.locate(controller) for controller in (name, *CONTROLLERS[name].v1)):
+        return
+    mounted = ", ".join(f"{h.label} (v{h.version}: {' '.join(h.controllers) or 'none'})" for h in layout.hierarchies)
+    reason = f"it is in no mounted hierarchy (mounted: {mounted or 'none'}); mount it, or boot with cgroup_enable={name}"
+    raise UnsupportedError(f"controller {name}", reason)

@@ -1,0 +1,199 @@
+"""Between a controller's spec and the texts of its files, for one group on one layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+
+from cgctl.controllers import Controller, Row, Side
+from cgctl.controllers.cpu import quota_usec
+from cgctl.errors import SpecError, UnsupportedError
+from cgctl.layout import Hierarchy, Layout
+from cgctl.plan.order import ordered
+from cgctl.plan.place import Place
+from cgctl.plan.snapshot import Snapshot
+from cgctl.plan.steps import Write
+
+__all__ = ["Find", "asked", "files", "held_spec", "probes", "writes"]
+
+Find = Callable[[Hierarchy], Place]
+"""How to get from a hierarchy to the group's place in it."""
+
+
+def asked(controller: Controller, spec: Any) -> tuple[Row, ...]:
+    """Return the rows of the settings that a spec names."""
+    return tuple(row for row in controller.settings if getattr(spec, row.attribute) is not None)
+
+
+def files(rows: tuple[Row, ...], layout: Layout, find: Find) -> Iterator[str]:
+    """Yield the paths of the files that rows are read from, and of those that move along with them."""
+    for row in rows:
+        selected = layout.select(row)
+        if selected:
+            home, side = selected
+            for name in (side.file, *side.also):
+                yield find(home).file(name)
+
+
+def probes(rows: tuple[Row, ...], layout: Layout, find: Find) -> Iterator[str]:
+    """Yield the paths that tell whether this kernel has the optional v1 files of a group still to be made.
+
+    v1's root has these files as every group has; on v2 it has not, so there only trying tells.
+    """
+    for row in rows:
+        selected = layout.select(row)
+        if selected and selected[0].version == 1 and selected[1].optional:
+            place = find(selected[0])
+            yield place.file(selected[1].file, place.base)
+
+
+def held_spec(controller: Controller, layout: Layout, snapshot: Snapshot, find: Find) -> Any:
+    """Return what the kernel holds; ``None`` for settings that this kernel or version has not."""
+    return controller.spec(**_Held(controller, layout, snapshot, find).values())
+
+
+def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot, find: Find) -> Iterator[Write]:
+    """Yield the writes that make a group hold a spec, in an order that the kernel takes; none if it does.
+
+    Raises:
+        UnsupportedError: a setting cannot be expressed here.
+        SpecError: the settings contradict what the group holds.
+    """
+    targets = {row.attribute: _select(controller, layout, row) for row in asked(controller, spec)}
+    if not targets:
+        return
+    optional = getattr(spec, "where_accounted", frozenset())
+    held = _Held(controller, layout, snapshot, find)
+    values = held.values()
+    wanted = SimpleNamespace(**{row.attribute: values.get(row.attribute) for row in controller.settings})
+    for name in targets:
+        setattr(wanted, name, getattr(spec, name))
+    _consistent(controller, wanted, targets)
+
+    home = next(iter(targets.values()))[0]
+    texts: dict[str, str] = {}
+    sides: dict[str, tuple[str, Side]] = {}
+    for attribute, side in _touched(controller, home.version, targets, wanted).items():
+        if not held.has(side):
+            if attribute in targets and attribute not in optional:
+                raise _absent(controller, side, attribute)
+            continue
+        sides[side.file] = attribute, side
+        texts[side.file] = side.codec.encode(getattr(wanted, attribute), wanted)
+    changed = {
+        name: text
+        for name, text in texts.items()
+        if not held.same(sides[name][1], text, layout.page_size)
+    }
+    for name in ordered(controller.name, home.version, held.texts(), changed):
+        attribute, side = sides[name]
+        yield Write(
+            path=find(home).file(name),
+            data=changed[name].encode(),
+            feature=f"{controller.name}.{attribute}",
+            since=side.since,
+            missing_ok=side.optional and attribute in optional,
+            because=f"{controller.name}.{attribute} = {getattr(wanted, attribute)}",
+        )
+
+
+@attrs.frozen
+class _Held:
+    """What a controller's files read in a group, or will read once it is made."""
+
+    controller: Controller
+    layout: Layout
+    snapshot: Snapshot
+    find: Find
+
+    def text(self, side: Side) -> str | None:
+        """Return a file's text; ``None`` if it is absent, or inherited from a parent and so not known yet."""
+        place = self._place(side)
+        if place.there(self.snapshot):
+            return self.snapshot.text(place.file(side.file))
+        return side.default if self.has(side) else None
+
+    def has(self, side: Side) -> bool:
+        """Tell whether the kernel has the file, as far as is known before trying."""
+        place = self._place(side)
+        fresh = not place.there(self.snapshot)
+        return not self.snapshot.missing(place.file(side.file, place.base if fresh else None))
+
+    def same(self, side: Side, text: str, page_size: int) -> bool:
+        """Tell whether the file holds a text already."""
+        held = self.text(side)
+        return held is not None and side.codec.same(held, text, page_size)
+
+    def texts(self) -> dict[str, str]:
+        """Return the texts of all files that are known, by file name."""
+        known = {side.file: self.text(side) for _, side in self._sides()}
+        return {name: text for name, text in known.items() if text is not None}
+
+    def values(self) -> dict[str, Any]:
+        """Return the settings, by attribute."""
+        texts = self.texts()
+        return {
+            row.attribute: side.codec.decode(texts[side.file], texts) for row, side in self._sides() if side.file in texts
+        }
+
+    def _sides(self) -> Iterator[tuple[Row, Side]]:
+        for row in self.controller.settings:
+            selected = self.layout.select(row)
+            if selected:
+                yield row, selected[1]
+
+    def _place(self, side: Side) -> Place:
+        home = self.layout.locate(side.controller)
+        assert home is not None, "a side is only used where its controller is"  # noqa: S101
+        return self.find(home)
+
+
+def _touched(controller: Controller, version: int, targets: Mapping[str, Any], wanted: Any) -> dict[str, Side]:
+    """Return the settings whose files are to be looked at: those asked for, and those that move along."""
+    touched = {attribute: side for attribute, (_, side) in targets.items()}
+    along = {name for side in touched.values() for name in side.also}
+    taken = {side.file for side in touched.values()}
+    for row in controller.settings:
+        side = row.side(version)
+        if side and side.file in along - taken and getattr(wanted, row.attribute) is not None:
+            touched[row.attribute] = side
+            taken.add(side.file)
+    return touched
+
+
+def _select(controller: Controller, layout: Layout, row: Row) -> tuple[Hierarchy, Side]:
+    selected = layout.select(row)
+    if selected:
+        return selected
+    feature = f"{controller.name}.{row.attribute}"
+    if layout.locate(controller.name) or controller.name == "core":
+        raise UnsupportedError(feature, row.reason)
+    mounted = ", ".join(f"{h.label} (v{h.version}: {' '.join(h.controllers) or 'none'})" for h in layout.hierarchies)
+    reason = (
+        f"controller {controller.name!r} is in no mounted hierarchy (mounted: {mounted or 'none'});"
+        f" mount it, or boot with cgroup_enable={controller.name}"
+    )
+    raise UnsupportedError(feature, reason)
+
+
+def _absent(controller: Controller, side: Side, attribute: str) -> UnsupportedError:
+    feature = f"{controller.name}.{attribute}"
+    if ".swap" in side.file or ".memsw" in side.file:
+        return UnsupportedError(feature, f"this kernel does not account swap (no {side.file}); boot with swapaccount=1")
+    return UnsupportedError(feature, f"this kernel has no {side.file}", side.since)
+
+
+def _consistent(controller: Controller, wanted: Any, targets: Mapping[str, Any]) -> None:
+    """Refuse what the kernel would refuse of settings that are each right by themselves."""
+    if controller.name != "cpu":
+        return
+    if "weight" in targets and wanted.idle:
+        msg = f"cpu.weight={wanted.weight}: the group is idle (cpu.idle=1) and has no weight; set idle=False with it"
+        raise SpecError(msg)
+    quota = quota_usec(wanted)
+    if wanted.burst_usec and 0 <= quota < wanted.burst_usec:
+        msg = f"cpu.burst_usec={wanted.burst_usec}: more than the quota of {quota} us a period; give at most that"
+        raise SpecError(msg)

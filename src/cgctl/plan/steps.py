@@ -1,0 +1,163 @@
+"""Steps: what is done to the kernel, as data, and how each looks as a line of shell.
+
+A step says what it does, why (``because``), and how it may be retried or excused; it does nothing by
+itself. :func:`cgctl.filesystem.execute` walks them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from errno import EBUSY, EINVAL
+from typing import Final
+
+import attrs
+
+__all__ = ["ENABLE", "JOIN", "REMOVE", "Mkdir", "Plan", "Retry", "Rmdir", "Signal", "Step", "Write"]
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """When a refusal may be passing, and how long to go on.
+
+    Attributes:
+        errno: the refusal that may pass.
+        delay_usec: the first pause; it doubles, up to *longest_usec*.
+        longest_usec: the longest pause.
+        total_usec: when to give up.
+    """
+
+    errno: int
+    delay_usec: int
+    total_usec: int
+    longest_usec: int = 100_000
+
+
+JOIN: Final = Retry(errno=EINVAL, delay_usec=1_000, total_usec=150_000, longest_usec=30_000)
+"""A task that is still being forked (TASK_NEW) cannot be moved for a moment; runc#1884."""
+
+ENABLE: Final = Retry(errno=EBUSY, delay_usec=1_000, total_usec=100_000, longest_usec=10_000)
+"""A group whose last process was just moved away may still look busy; crun ``write_controller_file``."""
+
+REMOVE: Final = Retry(errno=EBUSY, delay_usec=1_000, total_usec=5_000_000)
+"""Killed processes leave their group a little later."""
+
+
+@attrs.frozen(kw_only=True)
+class Mkdir:
+    """Make a group's directory.
+
+    Attributes:
+        path: the directory.
+        shared: somebody else may make it at the same time (a parent); being there already is then fine.
+        because: why, for the reader of a plan.
+    """
+
+    path: str
+    shared: bool = False
+    because: str = ""
+
+    def __str__(self) -> str:
+        return f"mkdir {self.path}"
+
+    @property
+    def shell(self) -> str:
+        """The step as a line of shell."""
+        return f"mkdir {'-p ' if self.shared else ''}{shlex.quote(self.path)}"
+
+
+@attrs.frozen(kw_only=True)
+class Write:
+    """Write one line to an interface file, with one ``write(2)``.
+
+    Attributes:
+        path: the file.
+        data: what to write.
+        feature: the setting's name, when the file's absence means that the kernel has no such feature.
+        since: the kernel release that first has it.
+        missing_ok: a kernel without this file needs no such write.
+        gone_ok: the process named may have ended meanwhile (``ESRCH``).
+        retry: a refusal that may pass.
+        undo: what takes this write back when a later step fails.
+        undo_path: where that is to be written, if not to the same file.
+        because: why, for the reader of a plan.
+    """
+
+    path: str
+    data: bytes
+    feature: str = ""
+    since: str | None = None
+    missing_ok: bool = False
+    gone_ok: bool = False
+    retry: Retry | None = None
+    undo: bytes | None = None
+    undo_path: str = ""
+    because: str = ""
+
+    def __str__(self) -> str:
+        return f"write {self.data!r} to {self.path}"
+
+    @property
+    def shell(self) -> str:
+        """The step as a line of shell."""
+        text, path = self.data.decode().rstrip("\n"), shlex.quote(self.path)
+        line = f"echo {shlex.quote(text)} > {path}" if text else f"echo > {path}"
+        if self.missing_ok:
+            return f"[ ! -e {path} ] || {line}"
+        return f"{line} || :" if self.gone_ok else line
+
+
+@attrs.frozen(kw_only=True)
+class Rmdir:
+    """Remove an empty group's directory; one that has gone already is fine."""
+
+    path: str
+    retry: Retry | None = REMOVE
+    because: str = ""
+
+    def __str__(self) -> str:
+        return f"rmdir {self.path}"
+
+    @property
+    def shell(self) -> str:
+        """The step as a line of shell."""
+        return f"rmdir {shlex.quote(self.path)}"
+
+
+@attrs.frozen(kw_only=True)
+class Signal:
+    """Signal one process; one that has gone already is fine."""
+
+    pid: int
+    number: int
+    because: str = ""
+
+    def __str__(self) -> str:
+        return f"kill -{self.number} {self.pid}"
+
+    @property
+    def shell(self) -> str:
+        """The step as a line of shell."""
+        return f"kill -{self.number} {self.pid} || :"
+
+
+Step = Mkdir | Write | Rmdir | Signal
+
+
+@attrs.frozen
+class Plan:
+    """An ordered tuple of steps; ``str()`` of it is a shell script that does the same."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __str__(self) -> str:
+        lines = ["#!/bin/sh", "set -e"]
+        for step in self.steps:
+            lines.append(f"{step.shell}  # {step.because}" if step.because else step.shell)
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,201 @@
+"""The steps that make a group's directories and let processes in, before any limit is set.
+
+v2: controllers are enabled from the top down, only in groups that hold no process of their own. A
+populated group would refuse domain controllers (EBUSY) and be turned into a threaded one, for ever, by
+``+cpu`` or ``+pids``; so its processes first move to a leaf, ``supervisor``, and only if they are the
+caller and its descendants.
+
+v1: ``cpuset`` starts empty and takes no process until both lists are set; ``memory`` before 5.11 does
+not count a group's children unless told to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from cgctl.controllers import CONTROLLERS, CORE
+from cgctl.errors import UnsupportedError
+from cgctl.plan.place import Place
+from cgctl.plan.snapshot import Snapshot
+from cgctl.plan.steps import ENABLE, JOIN, Mkdir, Step, Write
+
+__all__ = ["SUPERVISOR", "evacuation", "steps_v1", "steps_v2", "wants_v1", "wants_v2"]
+
+SUPERVISOR: Final = "supervisor"
+_DOMAIN: Final = frozenset({"memory", "io", "hugetlb", "rdma", "misc", "dmem"})
+_PPID: Final = re.compile(r"\d+ \(.*\) \S (\d+)", re.DOTALL)
+
+
+def wants_v1(place: Place, snapshot: Snapshot) -> Iterator[str]:
+    """Yield the paths that :func:`steps_v1` looks at."""
+    yield from (place.marker(directory) for directory in place.chain)
+    for directory in place.chain:
+        for name in _cpuset_files(place):
+            yield place.file(name, directory)
+    if "memory" in place.hierarchy.controllers:
+        yield place.file("memory.use_hierarchy", place.base)
+    del snapshot
+
+
+def steps_v1(place: Place, snapshot: Snapshot, settings: frozenset[str]) -> Iterator[Step]:
+    """Yield the steps that make a group in a v1 hierarchy.
+
+    Args:
+        place: where.
+        snapshot: what was read.
+        settings: paths that the settings will write, and that so need no initial value.
+    """
+    inherited = {name: snapshot.text(place.file(name, place.base)) or "" for name in _cpuset_files(place)}
+    counts_alone = (snapshot.text(place.file("memory.use_hierarchy", place.base)) or "1").strip() == "0"
+    for directory in place.chain[1:]:
+        fresh = not place.there(snapshot, directory)
+        if fresh:
+            yield Mkdir(path=directory, shared=directory != place.directory)
+            if counts_alone:
+                yield Write(
+                    path=place.file("memory.use_hierarchy", directory),
+                    data=b"1",
+                    because="before Linux 5.11 a group does not count its children unless told to",
+                )
+                counts_alone = False
+        for name, value in inherited.items():
+            path = place.file(name, directory)
+            held = "" if fresh else (snapshot.text(path) or "").strip()
+            if not held and path not in settings and value.strip():
+                yield Write(path=path, data=value.strip().encode(), because="a v1 cpuset starts empty and takes no process")
+            inherited[name] = held or value
+
+
+def _cpuset_files(place: Place) -> tuple[str, ...]:
+    return ("cpuset.cpus", "cpuset.mems") if "cpuset" in place.hierarchy.controllers else ()
+
+
+def wants_v2(place: Place, snapshot: Snapshot, controllers: tuple[str, ...]) -> Iterator[str]:
+    """Yield the paths that :func:`steps_v2` looks at; call again until it yields nothing that is not known."""
+    yield from (place.marker(directory) for directory in place.chain)
+    if not controllers:
+        return
+    yield place.file("cgroup.controllers", place.base)
+    for directory in place.chain[:-1]:
+        marker = place.marker(directory)
+        if snapshot.known(marker) and place.there(snapshot, directory) and _lacking(place, snapshot, directory, controllers):
+            kind, procs = place.file("cgroup.type", directory), place.file("cgroup.procs", directory)
+            yield kind
+            # The real root, which alone has no type, may hold processes beside enabled controllers.
+            if snapshot.known(kind) and not snapshot.missing(kind):
+                yield procs
+                yield from _ancestry(snapshot, procs)
+
+
+def steps_v2(
+    place: Place, snapshot: Snapshot, controllers: tuple[str, ...], caller: int, *, evacuate: bool
+) -> Iterator[Step]:
+    """Yield the steps that make a group in a v2 hierarchy, with these controllers at hand.
+
+    Raises:
+        UnsupportedError: a controller is not to be had below the base, or somebody else's process is in the way.
+    """
+    _available(place, snapshot, controllers)
+    for directory, child in zip(place.chain, place.chain[1:], strict=False):
+        fresh = not place.there(snapshot, directory)
+        lacking = controllers if fresh else _lacking(place, snapshot, directory, controllers)
+        if lacking:
+            if not fresh:
+                yield from evacuation(place, snapshot, directory, lacking, caller, evacuate=evacuate)
+            yield Write(
+                path=place.file("cgroup.subtree_control", directory),
+                data=" ".join(f"+{name}" for name in lacking).encode(),
+                retry=ENABLE,
+                undo=None if fresh else " ".join(f"-{name}" for name in lacking).encode(),
+                because=f"{' '.join(lacking)} for the groups below",
+            )
+        if not place.there(snapshot, child):
+            yield Mkdir(path=child, shared=child != place.directory)
+
+
+def evacuation(
+    place: Place, snapshot: Snapshot, directory: str, lacking: tuple[str, ...], caller: int, *, evacuate: bool
+) -> Iterator[Step]:
+    """Yield the steps that empty a group of its own processes.
+
+    Raises:
+        UnsupportedError: it holds processes that are not the caller's to move, or is threaded.
+    """
+    feature = f"controller {' '.join(lacking)} below {directory}"
+    kind = (snapshot.text(place.file("cgroup.type", directory)) or "domain").strip()
+    if kind != "domain" and _DOMAIN.intersection(lacking):
+        raise UnsupportedError(feature, f"the group is {kind!r} (cgroup.type), which {lacking[0]} cannot have; use another parent")
+    pids = [int(word) for word in snapshot.words(place.file("cgroup.procs", directory))]
+    if not pids:
+        return
+    foreign = [pid for pid in pids if not evacuate and not _descends(snapshot, pid, caller)]
+    if foreign:
+        shown = ", ".join(str(pid) if pid else "0 (of another pid namespace)" for pid in foreign[:5])
+        reason = (
+            f"the group holds processes that are not the caller's ({shown}), and a v2 group with processes cannot enable"
+            " controllers; start the program in a group of its own (systemd-run --scope -p Delegate=yes), or in a container"
+            " of its own set CGCTL_EVACUATE=1"
+        )
+        raise UnsupportedError(feature, reason)
+    leaf = f"{directory}/{SUPERVISOR}"
+    yield Mkdir(path=leaf, shared=True, because="a v2 group with processes cannot enable controllers")
+    for pid in pids:
+        yield Write(
+            path=f"{leaf}/cgroup.procs",
+            data=str(pid).encode(),
+            gone_ok=True,
+            retry=JOIN,
+            undo=str(pid).encode(),
+            undo_path=f"{directory}/cgroup.procs",
+            because="moved to a leaf",
+        )
+
+
+def _lacking(place: Place, snapshot: Snapshot, directory: str, controllers: tuple[str, ...]) -> tuple[str, ...]:
+    enabled = snapshot.words(place.file("cgroup.subtree_control", directory))
+    return tuple(name for name in controllers if name not in enabled)
+
+
+def _available(place: Place, snapshot: Snapshot, controllers: tuple[str, ...]) -> None:
+    path = place.file("cgroup.controllers", place.base)
+    if not controllers or snapshot.missing(path):
+        return
+    there = snapshot.words(path)
+    for name in controllers:
+        if name not in there:
+            reason = (
+                f"controller {name!r} is not enabled in the group above {place.base} (it has: {' '.join(there) or 'none'});"
+                " enable it in the parent's cgroup.subtree_control, or ask systemd to delegate it"
+                f" (Delegate={name} in the unit, or a drop-in for user@.service)"
+            )
+            raise UnsupportedError(f"controller {name} below {place.base}", reason)
+
+
+def _ancestry(snapshot: Snapshot, procs: str) -> Iterator[str]:
+    """Yield the stat files that tell whose descendants the processes are, one generation at a time."""
+    for word in snapshot.words(procs):
+        pid = int(word)
+        while pid > 1:
+            path = f"/proc/{pid}/stat"
+            yield path
+            pid = _parent(snapshot, pid)
+
+
+def _parent(snapshot: Snapshot, pid: int) -> int:
+    match = _PPID.match(snapshot.text(f"/proc/{pid}/stat") or "")
+    return int(match[1]) if match else 0
+
+
+def _descends(snapshot: Snapshot, pid: int, caller: int) -> bool:
+    if snapshot.missing(f"/proc/{pid}/stat"):
+        return True  # it has ended meanwhile, so there is nothing to move
+    while pid > 1 and pid != caller:
+        pid = _parent(snapshot, pid)
+    return pid == caller
+
+
+def enabled_for(specs: Mapping[str, object], available: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the v2 controllers that specs need, in the order of the table."""
+    return tuple(name for name in CONTROLLERS if name in specs and name in available and name != CORE)
