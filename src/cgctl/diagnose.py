@@ -1,0 +1,222 @@
+"""From a refused step to a sentence that says why and what to do.
+
+A table of rules, each a pure function of the step, the errno and a snapshot of the files that the rule
+wants to see. The first rule that knows the answer gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import (
+    EACCES,
+    EAGAIN,
+    EBUSY,
+    EEXIST,
+    EINVAL,
+    ENODEV,
+    ENOENT,
+    ENOSPC,
+    EOPNOTSUPP,
+    EPERM,
+    ERANGE,
+    EROFS,
+    ESRCH,
+)
+from posixpath import basename, dirname
+from typing import Final
+
+from cgctl.errors import CgctlError, GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
+from cgctl.plan import Mkdir, Rmdir, Snapshot, Step, Write
+
+__all__ = ["explain", "needs"]
+
+Answer = str | CgctlError | None
+Rule = Callable[[Step, int, Snapshot], Answer]
+
+
+def needs(step: Step, errno: int) -> frozenset[str]:
+    """Return the paths that :func:`explain` wants to see."""
+    del errno
+    path = getattr(step, "path", "")
+    if not path:
+        return frozenset()
+    group = dirname(path) if isinstance(step, Write) else path
+    names = ("cgroup.controllers", "cgroup.procs", "cgroup.type", "cgroup.max.depth", "cgroup.max.descendants")
+    beside = ("memory.usage_in_bytes", "pids.current", "cpu.idle", "cpuset.cpus", "cpuset.mems", "cgroup.subtree_control")
+    parent = dirname(group)
+    above = ("cgroup.subtree_control", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpuset.cpus", "cpuset.mems", "cgroup.procs")
+    return frozenset([f"{group}/{name}" for name in names + beside] + [f"{parent}/{name}" for name in above + names])
+
+
+def explain(step: Step, errno: int, snapshot: Snapshot, done: tuple[Step, ...] = ()) -> CgctlError:
+    """Return the error to raise for a step that the kernel refused."""
+    for rule in _RULES:
+        answer = rule(step, errno, snapshot)
+        if isinstance(answer, CgctlError):
+            return answer
+        if answer:
+            return StepError(step, errno, done=done, hint=answer, filename=getattr(step, "path", None))
+    return StepError(step, errno, done=done, filename=getattr(step, "path", None))
+
+
+def _exists(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Mkdir) or errno != EEXIST:
+        return None
+    if snapshot.missing(f"{step.path}/cgroup.procs"):
+        return f"{basename(step.path)!r} is the name of an interface file; choose another name"
+    return GroupExistsError(
+        f"{step}: EEXIST File exists; a group of this name is there already; choose another name, or pass exist_ok=True"
+    )
+
+
+def _vanished(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if isinstance(step, Write) and errno in {ENOENT, ENODEV} and snapshot.missing(f"{dirname(step.path)}/cgroup.procs"):
+        return GroupNotFoundError(f"{step}: the group {dirname(step.path)} is not there; it was removed meanwhile, or never made")
+    if isinstance(step, Mkdir) and errno in {ENOENT, ENODEV}:
+        return GroupNotFoundError(f"{step}: the parent {dirname(step.path)} is not there; it was removed meanwhile")
+    return None
+
+
+def _no_file(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Write) or errno not in {ENOENT, EACCES}:
+        return None
+    group = dirname(step.path)
+    controller = basename(step.path).split(".", 1)[0]
+    above = f"{dirname(group)}/cgroup.subtree_control"
+    enabled = snapshot.text(above)
+    if errno == ENOENT and basename(step.path) == "cgroup.subtree_control":
+        return None
+    if errno == ENOENT and enabled is not None and controller != "cgroup" and controller not in enabled.split():
+        return (
+            f"controller {controller!r} is not enabled in {above} (enabled: {enabled.strip() or 'none'});"
+            " enable it there, or ask systemd to delegate it"
+        )
+    if errno == ENOENT and step.feature:
+        return UnsupportedError(step.feature, f"this kernel has no {basename(step.path)}", step.since)
+    return None
+
+
+def _subtree_control(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Write) or basename(step.path) != "cgroup.subtree_control":
+        return None
+    group = dirname(step.path)
+    there = " ".join(snapshot.words(f"{group}/cgroup.controllers")) or "none"
+    procs = snapshot.words(f"{group}/cgroup.procs")
+    kind = (snapshot.text(f"{group}/cgroup.type") or "domain").strip()
+    return {
+        ENOENT: f"a controller is not available in {group} (it has: {there}); enable it in the group above, or ask"
+        " systemd to delegate it; one that is mounted as v1 cannot be used here",
+        EBUSY: f"the group holds processes ({' '.join(procs[:5]) or 'dying ones'}); move them to a leaf group first",
+        EOPNOTSUPP: f"the group is {kind!r}, which cannot have domain controllers; use another parent",
+        EINVAL: "the kernel knows no such controller, or real-time tasks are in the way of +cpu (RT_GROUP_SCHED)",
+    }.get(errno)
+
+
+def _procs(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Write) or basename(step.path) not in {"cgroup.procs", "cgroup.threads", "tasks"}:
+        return None
+    group = dirname(step.path)
+    kind = (snapshot.text(f"{group}/cgroup.type") or "").strip()
+    enabled = " ".join(snapshot.words(f"{group}/cgroup.subtree_control"))
+    empty = [name for name in ("cpuset.cpus", "cpuset.mems") if not (snapshot.text(f"{group}/{name}") or "x").strip()]
+    return {
+        ESRCH: "there is no such process; it has ended",
+        EBUSY: f"the group has controllers enabled for groups below it ({enabled}) and so takes no process; use a group below it",
+        EOPNOTSUPP: f"the group's type is {kind!r}, which takes no process; use another group",
+        ENOSPC: f"{' and '.join(empty) or 'cpuset.cpus or cpuset.mems'} of the group is empty; set cpuset= with cpus and mems",
+        EINVAL: "the process is a kernel thread or a real-time task without a budget in this group; it cannot be moved",
+        EACCES: "moving needs write access to cgroup.procs of the two groups' common ancestor; ask for a delegated group"
+        " that holds both",
+        EAGAIN: "a limit of the group is reached; raise it",
+    }.get(errno)
+
+
+def _memory(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Write) or not basename(step.path).startswith("memory."):
+        return None
+    group = dirname(step.path)
+    if errno == EBUSY:
+        usage = (snapshot.text(f"{group}/memory.usage_in_bytes") or "?").strip()
+        return f"the group uses {usage} bytes and cannot be reclaimed below the new limit; free memory, or give a higher limit"
+    if errno == EINVAL:
+        return "v1 wants limit <= memory+swap at every moment, and no setting in the root group; give a consistent pair"
+    return None
+
+
+def _cpu(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Write) or not basename(step.path).startswith("cpu.") or errno != EINVAL:
+        return None
+    group, parent = dirname(step.path), dirname(dirname(step.path))
+    if (snapshot.text(f"{group}/cpu.idle") or "").strip() == "1":
+        return "the group is idle (cpu.idle=1) and has no weight; set idle=False first"
+    quota = (snapshot.text(f"{parent}/cpu.cfs_quota_us") or "").strip()
+    if quota and quota != "-1":
+        period = (snapshot.text(f"{parent}/cpu.cfs_period_us") or "").strip()
+        return f"v1 allows no more than the parent's quota ({quota} of {period} us), nor less than a child's; ask for less"
+    return None
+
+
+def _cpuset(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Write) or not basename(step.path).startswith("cpuset."):
+        return None
+    parent = dirname(dirname(step.path))
+    held = (snapshot.text(f"{parent}/{basename(step.path)}") or "").strip()
+    return {
+        ERANGE: "a CPU of the list is beyond this machine's; see /sys/devices/system/cpu/possible",
+        EACCES: f"a v1 cpuset must lie within its parent's ({held or 'empty'}); ask for a part of it",
+        ENOSPC: "a cpuset that holds processes cannot be empty; move them away first",
+        EBUSY: "a group below still uses what would be taken away; shrink it first",
+        EINVAL: f"a memory node is not online, or a sibling claims it exclusively (the parent has {held or 'none'})",
+    }.get(errno)
+
+
+def _mkdir(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Mkdir):
+        return None
+    parent = dirname(step.path)
+    if errno == EAGAIN:
+        depth = (snapshot.text(f"{parent}/cgroup.max.depth") or "?").strip()
+        below = (snapshot.text(f"{parent}/cgroup.max.descendants") or "?").strip()
+        return (
+            f"a group above allows no more groups (in {parent}: cgroup.max.depth {depth},"
+            f" cgroup.max.descendants {below}); raise it or remove groups"
+        )
+    return None
+
+
+def _rmdir(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Rmdir) or errno != EBUSY:
+        return None
+    pids = snapshot.words(f"{step.path}/cgroup.procs")
+    held = f"it still holds processes ({' '.join(pids[:5])})" if pids else "it still holds groups or dying processes"
+    return f"{held}; kill() the group first, or move them elsewhere"
+
+
+def _privilege(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    del snapshot
+    if errno == EROFS:
+        return (
+            "the cgroup filesystem is mounted read-only; in a container ask for a writable one (docker run --privileged,"
+            " or podman run --security-opt unmask=/sys/fs/cgroup), elsewhere remount it read-write"
+        )
+    if errno in {EACCES, EPERM}:
+        where = dirname(getattr(step, "path", ""))
+        return (
+            f"this user may not change {where}; run as root, or in a delegated group (systemd-run --user --scope -p Delegate=yes)"
+        )
+    return None
+
+
+_RULES: Final[tuple[Rule, ...]] = (
+    _exists,
+    _vanished,
+    _procs,
+    _subtree_control,
+    _no_file,
+    _cpuset,
+    _memory,
+    _cpu,
+    _mkdir,
+    _rmdir,
+    _privilege,
+)

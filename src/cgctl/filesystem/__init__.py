@@ -1,0 +1,11 @@
+"""The edge to the kernel: a small protocol, and what walks a plan over it.
+
+Real and fake kernels implement the same :class:`Filesystem`; everything above speaks to nothing else.
+"""
+
+from __future__ import annotations
+
+from cgctl.filesystem._protocol import Filesystem
+from cgctl.filesystem.execute import execute, read_all, remove_tree, satisfy
+
+__all__ = ["Filesystem", "execute", "read_all", "remove_tree", "satisfy"]

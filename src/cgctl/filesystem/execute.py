@@ -1,0 +1,170 @@
+"""Walk the steps of a plan, with their retries and excuses; take back what was made when one fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from errno import EBUSY, EEXIST, ENOENT, ESRCH
+
+from cgctl import diagnose
+from cgctl.filesystem._protocol import Filesystem
+from cgctl.plan import GONE, Mkdir, Plan, Request, Retry, Rmdir, Signal, Snapshot, Step, Write, needs, plan
+from cgctl.plan.steps import REMOVE
+
+__all__ = ["attempt", "execute", "read_all", "remove_tree", "satisfy"]
+
+
+def read_all(filesystem: Filesystem, paths: Iterable[str]) -> dict[str, bytes | int]:
+    """Read files into a snapshot's values: the content, or the errno."""
+    values: dict[str, bytes | int] = {}
+    for path in paths:
+        try:
+            values[path] = filesystem.read(path)
+        except OSError as error:
+            values[path] = error.errno or ENOENT
+    return values
+
+
+def satisfy(filesystem: Filesystem, request: Request) -> tuple[Plan, Snapshot]:
+    """Read all that a plan needs, and plan."""
+    snapshot = Snapshot()
+    while paths := needs(request, snapshot):
+        snapshot = snapshot.merged(read_all(filesystem, paths))
+    return plan(request, snapshot), snapshot
+
+
+def execute(filesystem: Filesystem, steps: Plan) -> tuple[Step, ...]:
+    """Carry out a plan; return the steps that were done.
+
+    Raises:
+        StepError: the kernel refused a step. Groups that were made are removed again, processes that
+            were moved are moved back; the error's ``done`` names what stays in effect.
+        UnsupportedError: the step that was refused shows that the kernel has not what was asked.
+        GroupExistsError: a group that was to be made is there already.
+    """
+    done: list[Step] = []
+    for step in steps:
+        try:
+            attempt(filesystem, step)
+        except OSError as error:
+            kept = _undo(filesystem, done)
+            raise _explained(filesystem, step, error.errno or 0, kept) from error
+        done.append(step)
+    return tuple(done)
+
+
+def attempt(filesystem: Filesystem, step: Step) -> None:
+    """Do one step.
+
+    Raises:
+        OSError: the kernel refused it, and the step knows no excuse.
+    """
+    if isinstance(step, Mkdir):
+        _excused(lambda: filesystem.mkdir(step.path), EEXIST if step.shared else None)
+    elif isinstance(step, Rmdir):
+        _retried(lambda: _gone_is_fine(lambda: filesystem.rmdir(step.path)), step.retry)
+    elif isinstance(step, Signal):
+        _excused(lambda: filesystem.signal(step.pid, step.number), ESRCH)
+    else:
+        _write(filesystem, step)
+
+
+def _write(filesystem: Filesystem, step: Write) -> None:
+    try:
+        _retried(lambda: filesystem.write(step.path, step.data), step.retry)
+    except OSError as error:
+        if step.gone_ok and error.errno == ESRCH:
+            return
+        # Without the file the kernel lacks the feature; without the directory the group has vanished.
+        if step.missing_ok and error.errno == ENOENT:
+            filesystem.read(f"{step.path.rpartition('/')[0]}/cgroup.procs")
+            return
+        raise
+
+
+def _retried(action: Callable[[], None], retry: Retry | None) -> None:
+    if retry is None:
+        action()
+        return
+    deadline = time.monotonic() + retry.total_usec / 1e6
+    pause = retry.delay_usec / 1e6
+    while True:
+        try:
+            action()
+        except OSError as error:
+            if error.errno != retry.errno or time.monotonic() >= deadline:
+                raise
+        else:
+            return
+        time.sleep(pause)
+        pause = min(pause * 2, retry.longest_usec / 1e6)
+
+
+def _excused(action: Callable[[], None], errno: int | None) -> None:
+    try:
+        action()
+    except OSError as error:
+        if error.errno != errno:
+            raise
+
+
+def _gone_is_fine(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+
+
+def remove_tree(filesystem: Filesystem, directory: str, *, timeout: float) -> None:
+    """Remove a directory and all groups below it, children first, waiting for dying processes.
+
+    Raises:
+        OSError: it is still busy after *timeout* seconds, or may not be removed.
+    """
+    retry = Retry(errno=EBUSY, delay_usec=1_000, total_usec=int(timeout * 1e6))
+    _retried(lambda: _remove_once(filesystem, directory), retry)
+
+
+def _remove_once(filesystem: Filesystem, directory: str) -> None:
+    try:
+        filesystem.rmdir(directory)
+    except OSError as error:
+        if error.errno in GONE:
+            return
+        if error.errno != EBUSY:
+            raise
+    else:
+        return
+    try:
+        for name in filesystem.listdir(directory):
+            _remove_once(filesystem, f"{directory}/{name}")
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+    _gone_is_fine(lambda: filesystem.rmdir(directory))
+
+
+def _undo(filesystem: Filesystem, done: list[Step]) -> tuple[Step, ...]:
+    """Take back what was created, the last first; return the steps that stay in effect."""
+    kept: list[Step] = []
+    removed: list[str] = []
+    for step in reversed(done):
+        try:
+            if isinstance(step, Mkdir):
+                # A parent that was made on the way may have another user by now, and then stays.
+                attempt(filesystem, Rmdir(path=step.path, retry=None if step.shared else REMOVE))
+                removed.append(step.path + "/")
+                continue
+            if isinstance(step, Write) and step.undo is not None:
+                filesystem.write(step.undo_path or step.path, step.undo)
+                continue
+        except OSError:
+            pass  # what could not be taken back is reported as still in effect
+        kept.append(step)
+    return tuple(step for step in reversed(kept) if not getattr(step, "path", "").startswith(tuple(removed)))
+
+
+def _explained(filesystem: Filesystem, step: Step, errno: int, done: tuple[Step, ...]) -> Exception:
+    snapshot = Snapshot(read_all(filesystem, diagnose.needs(step, errno)))
+    return diagnose.explain(step, errno, snapshot, done)

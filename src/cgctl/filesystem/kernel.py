@@ -1,0 +1,192 @@
+"""The real kernel: the one module that opens, writes and removes anything of a cgroup filesystem.
+
+Law of this module: a path is opened relative to a directory fd of its mount, only if that mount is a
+cgroup filesystem, never through a symbolic link or ``..``; never with ``O_CREAT`` or ``O_TRUNC``; and
+written with exactly one ``write(2)``.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from errno import EINVAL, ELOOP, ENODATA, ENOTSUP, EXDEV
+from typing import Final
+
+from cgctl.layout import Mount, parse_mountinfo
+
+__all__ = ["KernelFilesystem"]
+
+_CHUNK: Final = 65536
+_CGROUP: Final = frozenset({"cgroup", "cgroup2"})
+
+
+class KernelFilesystem:
+    """The cgroup filesystems of this machine, as this process sees them."""
+
+    def __init__(self) -> None:
+        # Mount point → (fd, device). The fds are never closed: one a hierarchy, for the process's life.
+        self._roots: dict[str, tuple[int, int]] = {}
+
+    def __repr__(self) -> str:
+        return "KernelFilesystem()"
+
+    def read(self, path: str) -> bytes:
+        """Return a file's whole content."""
+        fd = self._open(path, os.O_RDONLY)
+        try:
+            # Long files come in pieces, of any length: only an empty one is the end.
+            chunks = []
+            while data := os.read(fd, _CHUNK):
+                chunks.append(data)
+            return b"".join(chunks)
+        finally:
+            os.close(fd)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write *data* with one ``write(2)``."""
+        fd = self._open(path, os.O_WRONLY)
+        try:
+            written = os.write(fd, data)
+            if written != len(data):
+                raise OSError(EINVAL, f"short write of {written} of {len(data)} bytes", path)
+        except OSError as error:
+            raise _named(error, path) from None
+        finally:
+            os.close(fd)
+
+    def mkdir(self, path: str) -> None:
+        """Make a group."""
+        root, relative = self._locate(path)
+        try:
+            os.mkdir(relative, 0o755, dir_fd=root)
+        except OSError as error:
+            raise _named(error, path) from None
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty group."""
+        root, relative = self._locate(path)
+        try:
+            os.rmdir(relative, dir_fd=root)
+        except OSError as error:
+            raise _named(error, path) from None
+
+    def listdir(self, path: str) -> list[str]:
+        """Return the names of the groups directly below a group."""
+        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with os.scandir(fd) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        finally:
+            os.close(fd)
+
+    def signal(self, pid: int, number: int) -> None:
+        """Signal a process."""
+        os.kill(pid, number)
+
+    def wait(self, path: str, seen: bytes, timeout: float) -> None:
+        """Return when an ``*.events`` file reads something else than *seen*, or after *timeout* seconds."""
+        fd = self._open(path, os.O_RDONLY)
+        try:
+            # It tells of changes after this reading only, so one before it is seen by comparing.
+            if os.read(fd, _CHUNK) == seen:
+                poll = select.poll()
+                poll.register(fd, select.POLLPRI)
+                poll.poll(max(0.0, timeout) * 1000)
+        finally:
+            os.close(fd)
+
+    def getxattr(self, path: str, name: str) -> bytes | None:
+        """Return an extended attribute of a group; ``None`` where there is none."""
+        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return os.getxattr(fd, name)
+        except OSError as error:
+            if error.errno in {ENODATA, ENOTSUP}:
+                return None
+            raise _named(error, path) from None
+        finally:
+            os.close(fd)
+
+    def setxattr(self, path: str, name: str, value: bytes) -> None:
+        """Set an extended attribute of a group."""
+        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.setxattr(fd, name, value)
+        except OSError as error:
+            raise _named(error, path) from None
+        finally:
+            os.close(fd)
+
+    def writable(self, path: str) -> bool:
+        """Tell whether groups may be made below a group, as far as ``access(2)`` knows."""
+        try:
+            root, relative = self._locate(path)
+            return os.access(relative, os.W_OK | os.X_OK, dir_fd=root)
+        except OSError:
+            return False
+
+    def open_directory(self, path: str) -> int:
+        """Return an ``O_PATH`` fd of a group, for a child to be born in; the caller closes it."""
+        return self._open(path, os.O_PATH | os.O_DIRECTORY)
+
+    def open_for_join(self, path: str) -> int:
+        """Return an fd of a ``cgroup.procs`` file for writing; the caller closes it."""
+        return self._open(path, os.O_WRONLY)
+
+    def _open(self, path: str, flags: int) -> int:
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        if path.startswith("/proc/"):
+            return os.open(path, flags)
+        root, relative = self._locate(path)
+        try:
+            fd = os.open(relative, flags, dir_fd=root)
+        except OSError as error:
+            raise _named(error, path) from None
+        if os.fstat(fd).st_dev != os.fstat(root).st_dev:
+            os.close(fd)
+            raise OSError(EXDEV, "another filesystem is mounted over this part of the hierarchy", path)
+        return fd
+
+    def _locate(self, path: str) -> tuple[int, str]:
+        """Return a path as its mount's directory fd and the way from there."""
+        if ".." in path.split("/"):
+            raise OSError(ELOOP, "paths with '..' are not followed", path)
+        for _attempt in range(2):
+            for mount_point, (fd, _) in self._roots.items():
+                if path == mount_point or path.startswith(mount_point + "/"):
+                    return fd, path[len(mount_point) + 1 :] or "."
+            self._learn()
+        raise OSError(EXDEV, "not on a cgroup filesystem", path)
+
+    def _learn(self) -> None:
+        """Open the root of each mounted hierarchy that is not open yet."""
+        with open("/proc/self/mountinfo", "rb") as file:
+            mounts = parse_mountinfo(os.fsdecode(file.read()))
+        for mount in mounts:
+            if mount.filesystem in _CGROUP and mount.mount_point not in self._roots:
+                opened = _open_root(mount)
+                if opened:
+                    self._roots[mount.mount_point] = opened
+        # The longest first, so that a mount inside another's tree is found before it.
+        self._roots = dict(sorted(self._roots.items(), key=lambda item: -len(item[0])))
+
+
+def _open_root(mount: Mount) -> tuple[int, int] | None:
+    """Open a mount point, if what is to be seen there is really the cgroup filesystem that mountinfo names."""
+    try:
+        fd = os.open(mount.mount_point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    status = os.fstat(fd)
+    # mountinfo says that this device is a cgroup filesystem: the same fact as statfs's magic number. Something
+    # else may be mounted on top, and then has another device.
+    major, minor = mount.device.split(":")
+    if status.st_dev != os.makedev(int(major), int(minor)) or not stat.S_ISDIR(status.st_mode):
+        os.close(fd)
+        return None
+    return fd, status.st_dev
+
+
+def _named(error: OSError, path: str) -> OSError:
+    return OSError(error.errno, error.strerror, path)
