@@ -1,0 +1,1 @@
+"""Starting processes: sandboxes, the helper that makes children, and what waits for them."""

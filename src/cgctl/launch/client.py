@@ -1,0 +1,477 @@
+"""The caller's side of the helper: starts it when it is needed, and asks it for children.
+
+A process has one helper, whichever of its threads asks; a forked process gets its own. A helper that was started with
+other credentials, in other namespaces or in another session than the calling thread's is replaced, and so is one that
+has died.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import itertools
+import marshal
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.abc import InspectLoader
+from typing import Any, NoReturn, TypeAlias, cast
+
+from cgctl.errors import LaunchError
+from cgctl.launch.caller import identity, inherited
+from cgctl.launch.children import LATE_TIMEOUT_SEC, Deadline, abandon, abandoned, collect, forget, launch_step, reap
+from cgctl.launch.spawn import Spawn, Spawned, encode, hint
+
+__all__ = ["Helper", "Home", "helper"]
+
+Home: TypeAlias = Callable[[], Sequence[int]]
+"""Opens the ``cgroup.procs`` that a new helper shall move to, for writing; they are closed for it."""
+
+# The helper runs this package's code as it was when this process imported it, even if it is replaced on disk
+# meanwhile, or in a zip file. Its name is for those who look at the list of processes.
+_MODULE = "cgctl.launch.helper"
+_LOADER = cast("InspectLoader", getattr(importlib.util.find_spec(_MODULE), "loader", None))
+_PROGRAM = marshal.dumps(_LOADER.get_code(_MODULE))
+_BOOT = "import marshal,sys;exec(marshal.load(open(int(sys.argv[2]),'rb')))"
+
+_ASK = "ask the launch helper"
+_START = "start the launch helper"
+_INLINE = 32 << 10  # larger jobs travel in a memfd
+_MAX_FDS = 253  # that one message can carry
+_MADE_FDS = 2  # that come with the news of a child
+_SEND_TIMEOUT_SEC = 10.0
+
+
+class _HelperLostError(Exception):
+    """The helper ended before it answered."""
+
+
+# --- what is still to be cleaned up ----------------------------------------------------------------------------------
+
+_late: list[socket.socket] = []
+"""Requests that were given up, and on which a child may be announced yet."""
+
+_retired: list[Helper] = []
+"""Helpers that were replaced, and are yet to be waited for."""
+
+
+def _collect() -> None:
+    """Wait for those that nobody else waits for, as far as they have ended."""
+    for reply in tuple(_late):
+        with suppress(BlockingIOError):
+            _give_up(reply)
+            with suppress(ValueError):  # another thread was faster
+                _late.remove(reply)
+    collect()
+    for each in tuple(_retired):
+        if each.ended():
+            with suppress(ValueError):
+                _retired.remove(each)
+
+
+def _give_up(reply: socket.socket) -> None:
+    """Forget about a request; if a child was made of it, it ends.
+
+    Raises:
+        BlockingIOError: there is no answer yet.
+    """
+    answer = None
+    with suppress(LaunchError):
+        answer = _receive(reply)
+    reply.close()
+    if answer is not None and answer[1]:
+        pidfd, report = answer[1]
+        os.close(report)
+        abandon(pidfd)
+
+
+# --- the helper -----------------------------------------------------------------------------------------------------
+
+_tokens = itertools.count(1)
+_lock = threading.Lock()
+_current: Helper | None = None
+_guards: dict[int, Helper] = {}
+
+
+class Helper:
+    """A helper process, as its caller sees it. :func:`helper` makes these.
+
+    Attributes:
+        pid: the helper's process id.
+        home: what it was started with, see :func:`helper`.
+    """
+
+    def __init__(self, home: Home | None) -> None:
+        self.home = home
+        self._owner = os.getpid()
+        self._guarded: dict[int, tuple[str, ...]] = {}
+        self._serving = True
+        with launch_step(_START):
+            self._identity = identity()
+            self.pid, self._pidfd, self._channel = _start(() if home is None else home())
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Not before: another thread may be waiting on these.
+        if hasattr(self, "_channel"):
+            self._channel.close()
+            close(self._pidfd)
+
+    def spawn(self, request: Spawn, *, timeout: float | None = None) -> Spawned:
+        """Make a child of this process's, and wait until it has become its program.
+
+        Should the helper have ended, another takes over.
+
+        Args:
+            request: what to start.
+            timeout: how long this may take, in seconds; a frozen group takes for ever.
+
+        Returns:
+            The child.
+
+        Raises:
+            LaunchError: the child could not be made, or could not become the program.
+        """
+        if abandoned() or _late or _retired:
+            _collect()
+        deadline = Deadline(timeout)
+        try:
+            pid, pidfd, report = self.make(request, deadline)
+        except _HelperLostError:
+            try:
+                pid, pidfd, report = helper(self.home).make(request, deadline)
+            except _HelperLostError as error:
+                raise LaunchError(_ASK, errno.ECONNRESET, hint="it ended, and so did the next one") from error
+        return _await_exec(pid, pidfd, report, deadline)
+
+    def guard(self, directories: Sequence[str]) -> int:
+        """Have groups emptied and removed when this process ends, however it does. Returns at once.
+
+        To be called *before* the groups are made, so that there is no moment in which they could be left behind.
+
+        Args:
+            directories: the absolute path of the group in each hierarchy.
+
+        Returns:
+            A token for :meth:`release`.
+        """
+        token = next(_tokens)
+        self.adopt(token, tuple(directories))
+        return token
+
+    def release(self, token: int) -> None:
+        """Guard the groups no longer: they have gone, or are to outlive this process.
+
+        Args:
+            token: what :meth:`guard` gave, of this helper or of any other that this process has had.
+        """
+        owner = _guards.pop(token, None)
+        if owner is not None:
+            owner.disown(token)
+
+    # What follows is for this module.
+
+    def adopt(self, token: int, directories: tuple[str, ...]) -> None:
+        """Guard groups under a token that is known already."""
+        self._guarded[token] = directories
+        _guards[token] = self
+        try:
+            self._send(("guard", token, directories), (), Deadline(_SEND_TIMEOUT_SEC))
+        except _HelperLostError:
+            helper(self.home).adopt(token, directories)
+
+    def disown(self, token: int) -> None:
+        """Guard them no longer."""
+        self._guarded.pop(token, None)
+        with suppress(_HelperLostError):
+            self._send(("release", token), (), Deadline(_SEND_TIMEOUT_SEC))
+
+    def ours(self) -> bool:
+        """Tell whether it was this process that started it, and not one that this was forked from."""
+        return self._owner == os.getpid()
+
+    def usable(self) -> bool:
+        """Tell whether it lives, and can make children such as the calling thread would have."""
+        return self._serving and self.ours() and not self._dead() and self._identity == identity()
+
+    def ended(self) -> bool:
+        """Wait for it, if it has ended."""
+        return reap(self._pidfd, block=False) is not None
+
+    def retire(self, successor: Helper) -> None:
+        """Leave the work to *successor*, but for the groups that this one guards: it may be alone in the right to."""
+        self._serving = False
+        try:
+            self._send(("retire",), (), Deadline(_SEND_TIMEOUT_SEC))
+        except _HelperLostError:
+            for token, directories in tuple(self._guarded.items()):
+                successor.adopt(token, directories)
+        _retired.append(self)
+        _collect()
+
+    def forget(self) -> None:
+        """Close what a forked process inherited of its parent's helper."""
+        self._serving = False
+        self._channel.close()
+
+    def make(self, request: Spawn, deadline: Deadline) -> tuple[int, int, int]:
+        """Ask for a child: its pid, its pidfd, and the pipe on which it reports.
+
+        Raises:
+            _HelperLostError: another helper must be asked.
+            LaunchError: it could not be made.
+        """
+        if not self._serving or not self.ours():
+            raise _HelperLostError
+        with launch_step(_ASK):
+            reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                try:
+                    self._ask(request, theirs.fileno(), deadline)
+                except BaseException:
+                    reply.close()
+                    raise
+            answer, fds = self._answer(reply, deadline)
+        if answer[0] == "failed":
+            raise _refused(answer[1], answer[2], request)
+        return answer[1], fds[0], fds[1]
+
+    def _ask(self, request: Spawn, reply: int, deadline: Deadline) -> None:
+        big = None
+        cwd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            body, wanted = encode(request, inherited(cwd))
+            fds = [reply, *wanted]
+            data = marshal.dumps(body)
+            if len(data) > _INLINE:
+                big = _memfd(data)
+                fds.append(big)
+            self._send(("spawn", body if big is None else None, len(fds), len(data)), fds, deadline)
+        finally:
+            os.close(cwd)
+            if big is not None:
+                os.close(big)
+
+    def _answer(self, reply: socket.socket, deadline: Deadline) -> tuple[Any, list[int]]:
+        try:
+            answer = (
+                _receive(reply) if deadline.wait(reply.fileno(), self._pidfd) else self._time_out("does not answer")
+            )
+        except BlockingIOError as error:  # it was not the answer that made the wait end
+            reply.close()
+            raise self._lost() from error
+        except BaseException:
+            # Given up, or interrupted: if it was not made yet, it shall not be; if it was, it must not run unattended.
+            with suppress(OSError):
+                reply.shutdown(socket.SHUT_WR)
+            _late.append(reply)
+            raise
+        reply.close()
+        if answer is None:
+            if Deadline(LATE_TIMEOUT_SEC).wait(self._pidfd):
+                raise self._lost()
+            raise LaunchError(_ASK, errno.EPROTO, hint="it did not understand the request")
+        return answer
+
+    def _send(self, message: tuple[Any, ...], fds: Sequence[int], deadline: Deadline) -> None:
+        if len(fds) > _MAX_FDS:
+            too_many = f"{len(fds)} descriptors, and one request can carry {_MAX_FDS}"
+            raise LaunchError(_ASK, errno.EMFILE, hint=too_many)
+        data = marshal.dumps(message)
+        rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if fds else []
+        while True:
+            try:
+                self._channel.sendmsg([data], ancillary, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                if not deadline.wait(self._channel.fileno(), events=select.POLLOUT):
+                    self._time_out("takes no request")
+            except OSError as error:
+                # Closed at its end; or at ours, in a process that was forked meanwhile.
+                if isinstance(error, ConnectionError) or self._channel.fileno() < 0:
+                    raise self._lost() from error
+                why = "a descriptor that the program is to have is closed" if error.errno == errno.EBADF else ""
+                raise LaunchError(_ASK, error.errno or errno.EIO, hint=why) from error
+            else:
+                return
+
+    def _time_out(self, what: str) -> NoReturn:
+        raise _timed_out(_ASK, f"it (pid {self.pid}) {what}; is it stopped?")
+
+    def _dead(self) -> bool:
+        return bool(Deadline(0).wait(self._pidfd))
+
+    def _lost(self) -> _HelperLostError:
+        self._serving = False
+        return _HelperLostError()
+
+
+def helper(home: Home | None = None) -> Helper:
+    """Give this process's helper, and start it if there is none yet, without waiting for it to be up.
+
+    Args:
+        home: called only when a helper is started: it returns descriptors, open for writing, of the ``cgroup.procs``
+            that the helper shall move to; they are closed when it was started. For callers that are themselves in a
+            group that the helper must not be in. A helper that takes over from another asks the same callable, unless
+            it is given its own.
+
+    Returns:
+        The helper, the same for all threads.
+
+    Raises:
+        LaunchError: it could not be started.
+    """
+    global _current  # noqa: PLW0603 - one helper per process is the point
+    with _lock:
+        # A helper that is not ours was inherited by a fork that Python did not see.
+        old = _current if _current is not None and _current.ours() else None
+        if old is not None and old.usable():
+            return old
+        new = _current = Helper(home if home is not None or old is None else old.home)
+    if old is not None:
+        old.retire(new)
+    return new
+
+
+def _after_fork() -> None:
+    global _current, _lock  # noqa: PLW0603 - the same
+    _lock = threading.Lock()  # another thread of the parent may have held it
+    for each in {*_guards.values(), *_retired, *([_current] if _current is not None else [])}:
+        each.forget()
+    for reply in _late:
+        reply.close()
+    forget()
+    _current = None
+    for collection in (_guards, _retired, _late):
+        collection.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _start(home: Sequence[int]) -> tuple[int, int, socket.socket]:
+    """Start the helper: its pid, its pidfd, and the socket to it. Closes *home*."""
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise LaunchError(_START, errno.ENOENT, hint="sys.executable names no Python interpreter")
+    temporary = [*home]
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with theirs:
+            program = _memfd(_PROGRAM)
+            temporary.append(program)
+            caller = os.pidfd_open(os.getpid())
+            temporary.append(caller)
+            fds = (program, theirs.fileno(), caller, *home)
+            # Without preexec_fn threads are no danger; in our session it leaves the payload our terminal.
+            with _all_blocked():
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _BOOT, _MODULE, *map(str, fds)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=fds,
+                )
+            process.returncode = 0  # we wait for it ourselves; without this, Popen would complain that nobody did
+            return process.pid, os.pidfd_open(process.pid), ours
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        for fd in temporary:
+            os.close(fd)
+
+
+@contextmanager
+def _all_blocked() -> Iterator[None]:
+    """Let a process be started that no ^C can end before it has come to ignore it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# --- messages -------------------------------------------------------------------------------------------------------
+
+
+def _memfd(data: bytes) -> int:
+    fd = os.memfd_create("cgctl", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _receive(reply: socket.socket) -> tuple[Any, list[int]] | None:
+    """Read the helper's answer and the descriptors that came along; ``None`` if there will be none.
+
+    Raises:
+        BlockingIOError: there is none yet.
+        LaunchError: the descriptors did not fit into this process.
+    """
+    flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+    data, ancillary, _, _ = reply.recvmsg(4096, socket.CMSG_SPACE(4 * _MADE_FDS), flags)
+    fds = [fd for _, _, rights in ancillary for fd in memoryview(rights).cast("i")]
+    if not data:
+        return None
+    answer = marshal.loads(data)  # noqa: S302 - from the helper, not from what runs in a group
+    if answer[0] == "made" and len(fds) != _MADE_FDS:
+        for fd in fds:
+            os.close(fd)
+        os.kill(answer[1], signal.SIGKILL)  # our own child, not waited for: the number is no other's
+        os.waitpid(answer[1], 0)
+        raise LaunchError(_ASK, errno.EMFILE, hint="raise RLIMIT_NOFILE, or close descriptors")
+    return answer, fds
+
+
+def _await_exec(pid: int, pidfd: int, report: int, deadline: Deadline) -> Spawned:
+    """Read how far the child came; only exec, or death, closes the pipe."""
+    try:
+        told = _read_report(report, deadline)
+    except BaseException:
+        abandon(pidfd)
+        raise
+    finally:
+        os.close(report)
+    ready, failed, why = told.partition(b"E")
+    if failed:
+        reap(pidfd, block=True)
+        os.close(pidfd)
+        number, step, path = (part.decode(errors="surrogateescape") for part in why.split(b"\0", 2))
+        raise LaunchError(step, int(number), filename=path or None, hint=hint(step, int(number), path))
+    return Spawned(pid=pid, pidfd=pidfd, born=bool(ready))
+
+
+def _read_report(report: int, deadline: Deadline) -> bytes:
+    told = b""
+    while deadline.wait(report):
+        data = os.read(report, select.PIPE_BUF)
+        if not data:
+            return told
+        told += data
+    msg = "wait for exec"
+    raise _timed_out(msg, "is the group, or one above it, frozen?")
+
+
+def _refused(number: int, step: str, request: Spawn) -> LaunchError:
+    """Say what the helper could not do."""
+    group = None
+    if step.startswith("clone") and request.into is not None:
+        with suppress(OSError):
+            group = os.readlink(f"/proc/self/fd/{request.into}")
+    where = f"{step} into {group}" if group else step or "launch"
+    return LaunchError(where, number, filename=group, hint=hint(step, number, group))
+
+
+def _timed_out(step: str, why: str) -> LaunchError:
+    return LaunchError(step, errno.ETIMEDOUT, hint=why)

@@ -1,0 +1,196 @@
+"""What a launch is, as data: what was asked for, what the caller hands down, and how both travel to the helper.
+
+Nothing here touches the system: file descriptors are just numbers of the caller's.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import attrs
+
+__all__ = ["CLONE3_HINTS", "Inherited", "Spawn", "Spawned", "encode", "hint"]
+
+
+@attrs.frozen(kw_only=True)
+class Spawn:
+    """One program to start: what :mod:`subprocess` knows, and the cgroups to start it in.
+
+    Attributes:
+        argv: the program's arguments, its own name first.
+        executables: the paths to try in order, found by the *child's* ``PATH``.
+        env: the whole environment.
+        cwd: where to run, relative to the caller's directory; ``None`` is that directory itself.
+        stdin: the caller's descriptor that becomes 0; ``None`` leaves 0 closed.
+        stdout: the same for 1.
+        stderr: the same for 2.
+        pass_fds: the caller's descriptors that keep their number in the child.
+        into: a descriptor of the v2 group to be born in.
+        into_procs: a descriptor, open for writing, of that group's ``cgroup.procs``, for kernels that refuse `into`.
+        join: descriptors, open for writing, of ``cgroup.procs`` files that the child joins in this order before exec.
+        self_join: join the v2 group by `into_procs` even where the kernel could do better.
+        umask: the file mode mask; ``None`` is the caller's.
+        rlimits: ``(resource, soft, hard)``, over the caller's own.
+        start_new_session: call ``setsid``.
+        process_group: the argument of ``setpgid``, if any.
+        user: the user id to become.
+        group: the group id to become.
+        extra_groups: the supplementary group ids; ``None`` leaves them.
+    """
+
+    argv: tuple[bytes, ...]
+    executables: tuple[bytes, ...]
+    env: tuple[tuple[bytes, bytes], ...]
+    cwd: bytes | None = None
+    stdin: int | None = 0
+    stdout: int | None = 1
+    stderr: int | None = 2
+    pass_fds: tuple[int, ...] = ()
+    into: int | None = None
+    into_procs: int | None = None
+    join: tuple[int, ...] = ()
+    self_join: bool = False
+    umask: int | None = None
+    rlimits: tuple[tuple[int, int, int], ...] = ()
+    start_new_session: bool = False
+    process_group: int | None = None
+    user: int | None = None
+    group: int | None = None
+    extra_groups: tuple[int, ...] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Inherited:
+    """What a forked child would have of its parent, and the helper, being older, may not.
+
+    Attributes:
+        cwd: a descriptor of the caller's directory.
+        umask: its file mode mask.
+        rlimits: ``(resource, soft, hard)`` for each resource there is.
+        nice: its niceness.
+        scheduler: its scheduling policy and priority.
+        affinity: the CPUs it may use.
+        blocked: the signals that the calling thread blocks.
+        ignored: the signals that the caller ignores.
+    """
+
+    cwd: int
+    umask: int
+    rlimits: tuple[tuple[int, int, int], ...]
+    nice: int
+    scheduler: tuple[int, int]
+    affinity: tuple[int, ...]
+    blocked: tuple[int, ...]
+    ignored: tuple[int, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Spawned:
+    """A child of the caller's.
+
+    Attributes:
+        pid: its process id.
+        pidfd: a descriptor that stands for it; whoever has this object closes it.
+        born: whether it got as far as exec. If not, it was killed before: by the OOM killer, by ``cgroup.kill``, or
+            by a kernel that kills whoever is born into a group that was killed once.
+    """
+
+    pid: int
+    pidfd: int
+    born: bool
+
+
+def encode(spawn: Spawn, inherited: Inherited) -> tuple[dict[str, object], tuple[int, ...]]:
+    """Lay a launch out for the wire: plain builtins, and the descriptors to be sent beside them.
+
+    Each descriptor in the first part is an index into the second.
+    """
+    fds: list[int] = []
+
+    def send(fd: int | None) -> int | None:
+        if fd is None:
+            return None
+        fds.append(fd)
+        return len(fds) - 1
+
+    limits = {resource: (resource, soft, hard) for resource, soft, hard in inherited.rlimits}
+    limits |= {limit[0]: limit for limit in spawn.rlimits}
+    message: dict[str, object] = {
+        "argv": list(spawn.argv),
+        "executables": list(spawn.executables),
+        "env": dict(spawn.env),
+        "base": send(inherited.cwd),
+        "cwd": spawn.cwd,
+        "stdio": [send(spawn.stdin), send(spawn.stdout), send(spawn.stderr)],
+        "pass_fds": [(send(fd), fd) for fd in spawn.pass_fds],
+        "into": send(spawn.into),
+        "into_procs": send(spawn.into_procs),
+        "join": [send(fd) for fd in spawn.join],
+        "self_join": spawn.self_join,
+        "umask": inherited.umask if spawn.umask is None else spawn.umask,
+        "rlimits": list(limits.values()),
+        "nice": inherited.nice,
+        "scheduler": inherited.scheduler,
+        "affinity": list(inherited.affinity),
+        "blocked": list(inherited.blocked),
+        "ignored": list(inherited.ignored),
+        "setsid": spawn.start_new_session,
+        "setpgid": spawn.process_group,
+        "user": spawn.user,
+        "group": spawn.group,
+        "extra_groups": None if spawn.extra_groups is None else list(spawn.extra_groups),
+    }
+    return message, tuple(fds)
+
+
+CLONE3_HINTS: Mapping[int, str] = MappingProxyType(
+    {
+        errno.EACCES: "the caller may not move processes into this group; delegate the group to its user",
+        errno.EAGAIN: "a process limit is reached: pids.max of the group or of one above it, or RLIMIT_NPROC",
+        errno.EBADF: "this is not a group of the v2 hierarchy",
+        errno.EBUSY: "the group enables domain controllers for groups below it, so it can hold no process itself; "
+        "use a group below it",
+        errno.ENODEV: "the group was removed meanwhile",
+        errno.ENOENT: "the group was removed meanwhile",
+        errno.EOPNOTSUPP: "the group is threaded, or below a threaded one, and can hold no whole process; "
+        "see its cgroup.type",
+    }
+)
+"""What is probably wrong when the kernel lets no child be born in a group."""
+
+_JOIN_HINTS = {
+    errno.EACCES: CLONE3_HINTS[errno.EACCES],
+    errno.EBUSY: CLONE3_HINTS[errno.EBUSY],
+    errno.ENODEV: CLONE3_HINTS[errno.ENODEV],
+    errno.ENOSPC: "the group's cpuset has no CPUs or no memory nodes; set cpuset.cpus and cpuset.mems",
+    errno.EOPNOTSUPP: CLONE3_HINTS[errno.EOPNOTSUPP],
+}
+
+_EXEC_HINTS = {
+    errno.EACCES: "{name} is not executable, or a directory on the way to it may not be searched",
+    errno.ENOENT: "program {name} was not found, or the interpreter that it names was not",
+    errno.ENOEXEC: "{name} is neither a program of this machine nor a script with a #! line",
+}
+
+_PRIVILEGES = {
+    "setgid": "only root may become another group",
+    "setgroups": "only root may change its supplementary groups",
+    "setpriority": "the helper was started with a higher niceness than the caller has now",
+    "setrlimit": "only root may raise a hard limit",
+    "setuid": "only root may become another user",
+}
+
+
+def hint(step: str, number: int, filename: str | None) -> str:
+    """Give the probable cause of a launch's failure, or what it was about."""
+    if step == "exec":
+        return _EXEC_HINTS.get(number, "{name}").format(name=repr(filename))
+    if step == "join":
+        return f"{filename}" + (f": {_JOIN_HINTS[number]}" if number in _JOIN_HINTS else "")
+    if step.startswith("clone"):
+        return CLONE3_HINTS.get(number, "")
+    if filename:
+        return repr(filename)
+    return _PRIVILEGES.get(step, "") if number == errno.EPERM else ""
