@@ -1,0 +1,115 @@
+"""Control Linux resources: cgroups of both versions, and programs that run in them.
+
+::
+
+    with cgctl.Group("p1", memory="100M"):          # this block, and all that it starts, has 100 MiB
+        train()
+
+    result = cgctl.run(["./job"], memory="512M", cpu=1, pids=64, timeout=60)
+    print(result.returncode, result.stats.memory.peak, result.oom_killed)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cgctl.controllers import (
+    Core,
+    CoreStats,
+    Cpu,
+    Cpuset,
+    CpusetStats,
+    CpuStats,
+    Limits,
+    Memory,
+    MemoryEvents,
+    MemoryStat,
+    MemoryStats,
+    Pids,
+    PidsStats,
+    Stats,
+    SwapEvents,
+)
+from cgctl.errors import (
+    CgctlError,
+    GroupExistsError,
+    GroupNotFoundError,
+    LaunchError,
+    OutOfMemoryError,
+    ProcessError,
+    SpecError,
+    StepError,
+    TimeoutExpired,
+    UnsupportedError,
+)
+from cgctl.group import Group, current
+from cgctl.plan import Plan
+from cgctl.system import System
+from cgctl.units import MAX
+
+if TYPE_CHECKING:
+    from cgctl import convert
+    from cgctl.launch.process import Process
+    from cgctl.runner import Completed, popen, run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MAX",
+    "CgctlError",
+    "Completed",
+    "Core",
+    "CoreStats",
+    "Cpu",
+    "CpuStats",
+    "Cpuset",
+    "CpusetStats",
+    "Group",
+    "GroupExistsError",
+    "GroupNotFoundError",
+    "LaunchError",
+    "Limits",
+    "Memory",
+    "MemoryEvents",
+    "MemoryStat",
+    "MemoryStats",
+    "OutOfMemoryError",
+    "Pids",
+    "PidsStats",
+    "Plan",
+    "Process",
+    "ProcessError",
+    "SpecError",
+    "Stats",
+    "StepError",
+    "SwapEvents",
+    "System",
+    "TimeoutExpired",
+    "UnsupportedError",
+    "convert",
+    "current",
+    "popen",
+    "run",
+]
+
+# The launcher is needed only by those who launch: its imports wait until then.
+_LAZY = {
+    "Completed": "cgctl.runner",
+    "Process": "cgctl.launch.process",
+    "popen": "cgctl.runner",
+    "run": "cgctl.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib  # noqa: PLC0415 - only for what is lazy
+
+    if name == "convert":
+        return importlib.import_module("cgctl.convert")
+    if name in _LAZY:
+        # The function shadows its module's name in this namespace, which the import system would set.
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -1,0 +1,105 @@
+"""Where one group is, or would be: its places in the hierarchies of a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from cgctl.controllers import CORE
+from cgctl.errors import GroupNotFoundError, UnsupportedError
+from cgctl.layout import Hierarchy
+from cgctl.plan import Place
+from cgctl.system import Base, System
+
+__all__ = ["Address"]
+
+
+@attrs.frozen
+class Address:
+    """A group's name below a base: the same relative path in every hierarchy.
+
+    Attributes:
+        system: the machine.
+        base: where groups go there.
+        parts: the group's name, one component each.
+    """
+
+    system: System
+    base: Base
+    parts: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The group's name, as a message shows it."""
+        return "/".join((*self.base.parts, *self.parts)) or "."
+
+    def below(self) -> Base:
+        """Return this group as the base of others."""
+        return attrs.evolve(self.base, parts=(*self.base.parts, *self.parts), origin=f"group {self.name!r}")
+
+    def place(self, hierarchy: Hierarchy) -> Place:
+        """Return the group's place in a hierarchy.
+
+        Raises:
+            UnsupportedError: no group can be made there.
+        """
+        directory = self.base.directories.get(hierarchy.label)
+        if directory is None:
+            reason = self.base.refused.get(hierarchy.label, f"{hierarchy.label!r} is not mounted")
+            raise UnsupportedError(f"a group in hierarchy {hierarchy.label!r}", reason)
+        return Place(hierarchy=hierarchy, base=directory, parts=(*self.base.parts, *self.parts))
+
+    def planned(self, specs: Mapping[str, Any]) -> tuple[Place, ...]:
+        """Return where a group of these controllers lives (rule 3).
+
+        In the v1 hierarchies whose controllers it uses; in the v2 hierarchy wherever there is one that it may write,
+        else in v1's ``freezer``, and in ``cpuacct`` when CPU usage is asked for.
+
+        Raises:
+            UnsupportedError: no group can be made in one of them.
+        """
+        layout = self.system.layout
+        names = list(specs)
+        directory = self.base.directories.get(layout.unified.label) if layout.unified else None
+        if directory is not None and self.system.filesystem.writable(directory):
+            names.append(CORE)
+        else:
+            names.append("freezer")
+            names.extend(["cpuacct"] if "cpu" in specs else [])
+        homes = {home.label: home for name in names if (home := layout.locate(name))}
+        return tuple(self.place(home) for home in homes.values())
+
+    def existing(self) -> dict[str, Place]:
+        """Return the places in which the group is there: hierarchy label → place."""
+        found = {}
+        for hierarchy in self.system.layout.hierarchies:
+            if hierarchy.label in self.base.directories and not hierarchy.name:
+                place = self.place(hierarchy)
+                if self._is_there(place):
+                    found[hierarchy.label] = place
+        return found
+
+    def require(self) -> dict[str, Place]:
+        """Return the places in which the group is there, at least one.
+
+        Raises:
+            GroupNotFoundError: there is none.
+        """
+        places = self.existing()
+        if not places:
+            first = next(iter(self.base.directories.values()), "no hierarchy")
+            msg = (
+                f"group {self.name!r} is not there (looked below {first} and in all other hierarchies; base:"
+                f" {self.base.origin}); create() it, or check the name"
+            )
+            raise GroupNotFoundError(msg)
+        return places
+
+    def _is_there(self, place: Place) -> bool:
+        try:
+            self.system.filesystem.read(place.marker())
+        except OSError:
+            return False
+        return True

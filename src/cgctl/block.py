@@ -1,0 +1,91 @@
+"""``with Group(…):`` moves the calling process into the group, and back home when the block ends."""
+
+from __future__ import annotations
+
+import os
+
+import attrs
+
+from cgctl import joined, members
+from cgctl.making import Existence
+
+__all__ = ["Block"]
+
+
+@attrs.define(eq=False)
+class Block:
+    """One ``with`` block over a group, while the process is in it.
+
+    Attributes:
+        existence: the group's.
+        on_exit: what is done to processes that are still in the group at the end.
+        populated: whether the group held others' processes before; then it is neither emptied nor removed.
+        entry: where the process came from, if it joined and has not gone home.
+        pid: the process that entered; one that it forked has inherited the block, but not the duty to end it.
+    """
+
+    existence: Existence
+    on_exit: str
+    populated: bool = False
+    entry: joined.Joined | None = None
+    pid: int = attrs.field(factory=os.getpid)
+
+    def enter(self, group: joined.Named, *, join: bool) -> None:
+        """Make the group and, with *join*, move the calling process into it.
+
+        Raises:
+            SpecError: another thread or task is inside another block.
+            GroupExistsError: the group is there already, and may not be.
+            StepError: the kernel refused; nothing is left of it.
+        """
+        if join:
+            joined.check_enter(group.name)
+        address = self.existence.now()
+        there = address.existing()
+        self.populated = bool(there and members.pids(address.system.filesystem, there))
+        self.existence.make(ephemeral=not self.populated)
+        if join:
+            try:
+                self._join(group)
+            except BaseException:
+                self._end("kill")
+                raise
+
+    def leave(self) -> None:
+        """Go home, then kill, await or keep what is in the group.
+
+        Raises:
+            SpecError: it is not this block's turn, or not this thread's.
+        """
+        if self.pid == os.getpid():
+            self.go_home()
+            self._end(self.on_exit)
+
+    def go_home(self) -> None:
+        """Move the calling process back to where it was before it joined.
+
+        Raises:
+            SpecError: it is not this block's turn, or not this thread's.
+        """
+        if self.entry is not None and self.pid == os.getpid():
+            joined.check_leave(self.entry)
+            members.go_home(self.existence.now().system.filesystem, self.entry.homes)
+            joined.pop(self.entry)
+            self.entry = None
+
+    def _join(self, group: joined.Named) -> None:
+        address = self.existence.now()
+        homes = address.system.directories_of(os.getpid())
+        targets = {label: place.directory for label, place in address.existing().items()}
+        members.join(address.system.filesystem, 0, targets, homes)
+        self.entry = joined.Joined(group, {label: homes[label] for label in targets if label in homes})
+        joined.push(self.entry)
+
+    def _end(self, on_exit: str) -> None:
+        address = self.existence.now()
+        if self.populated or on_exit == "keep":
+            self.existence.keep()
+            return
+        if on_exit == "wait" and (places := address.existing()):
+            members.wait_empty(address.system.filesystem, places, timeout=None, name=address.name)
+        self.existence.kill_and_remove()

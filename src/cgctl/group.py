@@ -1,0 +1,435 @@
+"""Groups: the verbs. Each is *needs → read → plan → execute* over the places where the group lives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+
+import attrs
+
+from cgctl import joined, members
+from cgctl.address import Address
+from cgctl.block import Block
+from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs
+from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError
+from cgctl.filesystem import execute
+from cgctl.making import Existence, extend, planned
+from cgctl.names import parse_name
+from cgctl.plan import Plan, Write
+from cgctl.reading import read_limits, read_stats
+from cgctl.system import Base, System, default_system
+from cgctl.units import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    import psutil
+
+    from cgctl.launch.arguments import Argument
+    from cgctl.launch.process import Process
+    from cgctl.runner import Completed, LaunchKeywords, RunKeywords
+
+__all__ = ["Group", "current"]
+
+_ON_EXIT = ("kill", "wait", "keep")
+_KILL_TIMEOUT = 10.0
+_FREEZE_TIMEOUT = 5.0
+
+
+class Group:
+    """A group of processes with limits of its own, in every hierarchy that it needs.
+
+    Args:
+        name: one or more components such as ``"web"`` or ``"jobs/17"``, below the base; with a leading
+            ``/`` below the hierarchies' root. Missing parents are made.
+        parent: the group to be below, instead of the base.
+        system: the machine; by default this one.
+        join: whether ``with`` moves the calling process into the group.
+        exist_ok: whether the group may be there already.
+        on_exit: what leaving ``with`` does to processes that are still in the group: ``"kill"`` them,
+            ``"wait"`` for them, or ``"keep"`` them and the group.
+        **controllers: one keyword a controller: its spec, or the shorthand for its main limit, such as
+            ``memory="100M"``, ``cpu=1.5``, ``cpuset="0-1"``, ``pids=64``. See :class:`cgctl.Memory` and
+            the others.
+
+    Nothing is done until the group is created or entered, and no attribute does I/O.
+
+    Attributes:
+        name: as given.
+        specs: controller → spec, as asked for.
+
+    Raises:
+        SpecError: an argument is nonsense.
+    """
+
+    name: str
+    specs: Mapping[str, Any]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        parent: Group | None = None,
+        system: System | None = None,
+        join: bool = True,
+        exist_ok: bool = False,
+        on_exit: Literal["kill", "wait", "keep"] = "kill",
+        **controllers: Unpack[ControllerKeywords],
+    ) -> None:
+        absolute, parts = parse_name(name)
+        if parent is not None and not isinstance(parent, Group):
+            msg = f"parent={parent!r}: not a Group; give Group(...) or cgctl.current()"
+            raise SpecError(msg)
+        if absolute and parent is not None:
+            msg = f"group name {name!r} with parent={parent.name!r}: an absolute name has no parent; give one of them"
+            raise SpecError(msg)
+        if on_exit not in _ON_EXIT:
+            msg = f"on_exit={on_exit!r}: not a way to leave; give 'kill', 'wait' or 'keep'"
+            raise SpecError(msg)
+        self.name = name
+        self.specs = parse_specs(controllers)
+        self._parent = parent
+        self._system = system or (parent.system if parent else None)
+        self._absolute = absolute
+        self._parts = parts
+        self._join = join
+        self._on_exit = on_exit
+        self._existence = Existence(self._find, self.specs, exist_ok)
+        self._block: Block | None = None
+
+    @classmethod
+    def at(cls, address: Address) -> Group:
+        """Return the object of a group whose place is known, such as one that was found."""
+        group = cls(address.parts[-1] if address.parts else "current", system=address.system)
+        group.name, group._existence.address = address.name, address
+        return group
+
+    def __repr__(self) -> str:
+        asked = "".join(f", {name}={spec!r}" for name, spec in self.specs.items())
+        return f"Group({self.name!r}{asked})"
+
+    # --- where it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def system(self) -> System:
+        """The machine that the group is on."""
+        return self._system or default_system()
+
+    @property
+    def address(self) -> Address:
+        """Where the group is, or would be as things are now."""
+        return self._existence.now()
+
+    def _find(self) -> Address:
+        return Address(self.system, self._base(), self._parts)
+
+    def _base(self) -> Base:
+        """Return where the group goes: the first of parent, absolute name, joined group, CGCTL_BASE, own cgroup."""
+        if self._parent is not None:
+            return self._parent.address.below()
+        if self._absolute:
+            return self.system.root_base()
+        block = joined.innermost()
+        if block is not None and block.group.address.system.filesystem is self.system.filesystem:
+            return block.group.address.below()
+        base = self.system.current_base()
+        self.system.require_delegation(base)
+        return base
+
+    def paths(self) -> dict[str, str]:
+        """Return the group's directory in each hierarchy that it is, or would be, in.
+
+        The keys are the hierarchies' labels: ``memory``, ``cpu,cpuacct``, ``unified`` for v2.
+        """
+        address = self.address
+        places = {place.hierarchy.label: place for place in address.planned(self.specs)} | address.existing()
+        return {label: place.directory for label, place in places.items()}
+
+    def exists(self) -> bool:
+        """Tell whether the group is there, in any hierarchy."""
+        return bool(self.address.existing())
+
+    def group(self, name: str, **keywords: Any) -> Group:
+        """Return a group below this one; the keywords are those of :class:`Group`."""
+        return Group(name, parent=self, **keywords)
+
+    def children(self) -> list[Group]:
+        """Return the groups directly below.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+        """
+        address = self.address
+        names: set[str] = set()
+        for place in address.require().values():
+            with self._vanishing():
+                names.update(self.system.filesystem.listdir(place.directory))
+        return [Group.at(attrs.evolve(address, parts=(*address.parts, name))) for name in sorted(names)]
+
+    def walk(self) -> Iterator[Group]:
+        """Yield all groups below, parents before children.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+        """
+        for child in self.children():
+            yield child
+            with contextlib.suppress(GroupNotFoundError):
+                yield from child.walk()
+
+    # --- making and changing ----------------------------------------------------------------------------------------
+
+    def plan(self) -> Plan:
+        """Return the steps that :meth:`create` would do now, without doing them; ``str()`` of it is a shell script.
+
+        Raises:
+            UnsupportedError: this layout cannot have what is asked.
+        """
+        address = self.address
+        steps, _ = planned(address, address.planned(self.specs), self.specs)
+        return steps
+
+    def create(self) -> Self:
+        """Make the group, with its limits; it stays until :meth:`remove`.
+
+        Raises:
+            GroupExistsError: it is there already, and ``exist_ok`` is false.
+            UnsupportedError: this layout cannot have what is asked.
+            StepError: the kernel refused; what was made is removed again.
+        """
+        self._existence.make(ephemeral=False)
+        return self
+
+    def update(self, **controllers: Unpack[ControllerKeywords]) -> Limits:
+        """Change limits, and return what the kernel then holds.
+
+        A controller that the group was made without is added, and its processes join it.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+            UnsupportedError: this layout cannot have what is asked.
+            StepError: the kernel refused; limits before it in the plan are changed.
+        """
+        extend(self.address, parse_specs(controllers))
+        return self.limits()
+
+    def limits(self) -> Limits:
+        """Return what the kernel holds, one spec a controller; it rounds and clamps what was asked.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+        """
+        places = self.address.require()
+        with self._vanishing():
+            return read_limits(self.system.filesystem, self.system.layout, places)
+
+    def stats(self, *controllers: str) -> Stats:
+        """Return what the kernel tells, of these controllers or of all.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+            SpecError: a name is no controller's.
+        """
+        return read_stats(self.system.filesystem, self.system.layout, self.address.require(), controllers)
+
+    def remove(self) -> None:
+        """Remove the group and all groups below it, waiting a while for processes that are just ending.
+
+        A process that entered the group by ``with`` goes home first.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+            StepError: processes are still in it (``EBUSY``).
+        """
+        self.address.require()
+        if self._block is not None:
+            self._block.go_home()
+        self._existence.remove()
+
+    def read(self, file: str) -> str:
+        """Return an interface file's text, as the kernel gives it.
+
+        Args:
+            file: its name, such as ``"memory.max"``; the name decides in which hierarchy it is looked up.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+            SpecError: it is no interface file's name.
+            StepError: there is no such file, or it cannot be read.
+        """
+        path = self._file(file)
+        try:
+            return os.fsdecode(self.system.filesystem.read(path))
+        except OSError as error:
+            raise StepError(f"read {path}", error.errno or 0, filename=path) from error
+
+    def write(self, file: str, data: str | bytes) -> None:
+        """Write to an interface file, one ``write(2)``, as it is.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+            SpecError: it is no interface file's name.
+            StepError: the kernel refused.
+        """
+        execute(self.system.filesystem, Plan((Write(path=self._file(file), data=os.fsencode(data)),)))
+
+    # --- processes --------------------------------------------------------------------------------------------------
+
+    def add(self, process: int | psutil.Process | Process) -> None:
+        """Move a running process, with all its threads, into the group; what it started before stays where it is.
+
+        Raises:
+            SpecError: it is no process.
+            GroupNotFoundError: the group is not there.
+            StepError: the kernel refused (``ESRCH``: it has ended); the process is where it was.
+        """
+        pid = process if isinstance(process, int) and not isinstance(process, bool) else getattr(process, "pid", None)
+        if not isinstance(pid, int) or pid <= 0:
+            msg = f"add({process!r}): not a process; give a pid of 1 or more (os.getpid()), or an object that has one"
+            raise SpecError(msg)
+        places = self.address.require()
+        targets = {label: place.directory for label, place in places.items()}
+        members.join(self.system.filesystem, pid, targets, self.system.directories_of(pid))
+
+    def pids(self) -> list[int]:
+        """Return the processes in the group and below, sorted.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+        """
+        return sorted(members.pids(self.system.filesystem, self.address.require()))
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the processes in the group and below, as :mod:`psutil` objects; those that end meanwhile are left out.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+        """
+        import psutil  # noqa: PLC0415 - heavy, and needed here only
+
+        found = []
+        for pid in self.pids():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
+        return found
+
+    def run(self, argv: Sequence[Argument], **keywords: Unpack[RunKeywords]) -> Completed:
+        """Run a program below the group, in a leaf of its own, and wait for it; see :func:`cgctl.run`."""
+        from cgctl.runner import run_in  # noqa: PLC0415 - the launcher is needed here only
+
+        return run_in(self, argv, **keywords)
+
+    def popen(self, argv: Sequence[Argument], **keywords: Unpack[LaunchKeywords]) -> Process:
+        """Start a program below the group, in a leaf of its own; see :func:`cgctl.popen`."""
+        from cgctl.runner import popen_in  # noqa: PLC0415 - the launcher is needed here only
+
+        return popen_in(self, argv, **keywords)
+
+    def kill(self, *, timeout: float | str = _KILL_TIMEOUT) -> None:
+        """Kill all processes in the group and below, and wait until they are gone. The caller is spared.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+            TimeoutExpired: some are still there.
+        """
+        limit = parse_duration(timeout, "timeout") / 1e6
+        members.kill(self.system.filesystem, self.address.require(), timeout=limit, name=self.name)
+
+    def freeze(self, *, timeout: float | str = _FREEZE_TIMEOUT) -> None:
+        """Stop all processes in the group and below, and wait until they have.
+
+        Raises:
+            SpecError: the caller is inside.
+            GroupNotFoundError: the group is not there.
+            TimeoutExpired: they have not stopped; they run again.
+        """
+        limit = parse_duration(timeout, "timeout") / 1e6
+        members.freeze(self.system.filesystem, self.address.require(), timeout=limit, name=self.name)
+
+    def thaw(self) -> None:
+        """Let the processes run again.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+        """
+        members.thaw(self.system.filesystem, self.address.require(), self.name)
+
+    def reclaim(self, size: int | str) -> None:
+        """Have the kernel take memory back from the group, proactively (``memory.reclaim``, since 5.19).
+
+        Raises:
+            UnsupportedError: v1 has no such thing, or the kernel is older.
+            GroupNotFoundError: the group is not there.
+            StepError: it could not take back so much (``EAGAIN``).
+        """
+        layout = self.system.layout
+        if layout.locate("memory") is not layout.unified:
+            reason = "v1 cannot reclaim an amount (memory.force_empty takes all); lower max for a while instead"
+            raise UnsupportedError("memory.reclaim", reason)
+        path = self._file("memory.reclaim")
+        data = str(parse_size(size, "reclaim")).encode()
+        execute(self.system.filesystem, Plan((Write(path=path, data=data, feature="memory.reclaim", since="5.19"),)))
+
+    def wait_empty(self, timeout: float | str | None = None) -> None:
+        """Wait until no process is in the group or below.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+            TimeoutExpired: some are still there.
+        """
+        limit = None if timeout is None else parse_duration(timeout, "timeout") / 1e6
+        members.wait_empty(self.system.filesystem, self.address.require(), timeout=limit, name=self.name)
+
+    # --- with -------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        """Create the group and, with ``join``, move the calling process into it."""
+        if self._block is not None and self._block.pid == os.getpid():
+            msg = f"with Group({self.name!r}): the block is entered already; make another Group for another block"
+            raise SpecError(msg)
+        block = Block(self._existence, self._on_exit)
+        block.enter(self, join=self._join)
+        self._block = block
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Move the calling process back, then kill, await or keep what is in the group."""
+        if self._block is not None and self._block.pid == os.getpid():
+            self._block.go_home()
+            block, self._block = self._block, None
+            block.leave()
+
+    @contextlib.contextmanager
+    def _vanishing(self) -> Iterator[None]:
+        """Turn the errors of a group that is removed meanwhile into one that says so."""
+        try:
+            yield
+        except OSError as error:
+            if self.exists():
+                raise
+            msg = f"group {self.name!r} was removed meanwhile"
+            raise GroupNotFoundError(msg) from error
+
+    def _file(self, name: str) -> str:
+        prefix, _, rest = name.partition(".")
+        if not (prefix and rest) or "/" in name:
+            msg = f"interface file {name!r}: not a name such as 'memory.max'; give it without a directory"
+            raise SpecError(msg)
+        places = self.address.require()
+        home = self.system.layout.locate(prefix)
+        place = (places.get(home.label) if home else None) or places.get("unified") or next(iter(places.values()))
+        return place.file(name)
+
+
+def current() -> Group:
+    """Return the group that the calling process is in: its own cgroup in each hierarchy.
+
+    Raises:
+        UnsupportedError: no cgroup filesystem is mounted.
+    """
+    system = default_system()
+    directories, refused = system.own_directories()
+    return Group.at(Address(system, Base(directories=directories, refused=refused), ()))

@@ -1,0 +1,241 @@
+"""Making, changing and removing a group: read, plan, execute, and leave nothing of it behind."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from errno import EBUSY, ESRCH
+from typing import Any, Final
+
+import attrs
+
+from cgctl import members
+from cgctl.address import Address
+from cgctl.controllers import CONTROLLERS
+from cgctl.errors import GroupExistsError, StepError
+from cgctl.filesystem import Filesystem, execute, remove_tree, satisfy
+from cgctl.layout import UNIFIED
+from cgctl.plan import SUPERVISOR, Mkdir, Place, Plan, Request, Rmdir, Snapshot
+from cgctl.reading import controllers_in
+from cgctl.system import SUPERVISOR_MARK
+
+__all__ = ["Existence", "extend", "planned"]
+
+_TRIES: Final = 5
+_REMOVE_TIMEOUT: Final = 5.0
+_KILL_TIMEOUT: Final = 10.0
+
+def planned(address: Address, places: tuple[Place, ...], specs: Mapping[str, Any]) -> tuple[Plan, Snapshot]:
+    """Return the steps that make a group hold specs in these places, and what they were decided on.
+
+    Raises:
+        UnsupportedError: this layout cannot have it.
+    """
+    request = Request(
+        layout=address.system.layout,
+        places=places,
+        specs=specs,
+        caller=os.getpid(),
+        evacuate=os.environ.get("CGCTL_EVACUATE") == "1",
+    )
+    return satisfy(address.system.filesystem, request)
+
+
+@attrs.define(eq=False)
+class Existence:
+    """Whether one group is there: makes it, remembers what that brought about, and takes it back.
+
+    Attributes:
+        where: returns the group's address, as things are now.
+        specs: controller → spec, to be held from the start.
+        exist_ok: whether it may be there already.
+        address: where it was made, once it was.
+        parents: directories above it that were made on the way.
+        token: under which the launch helper guards it: it ends with this process, however that ends.
+    """
+
+    where: Callable[[], Address]
+    specs: Mapping[str, Any]
+    exist_ok: bool
+    address: Address | None = None
+    parents: tuple[str, ...] = ()
+    token: int | None = None
+
+    def now(self) -> Address:
+        """Return the address: of what was made, or of what would be."""
+        return self.address or self.where()
+
+    def make(self, *, ephemeral: bool) -> None:
+        """Make the group.
+
+        Args:
+            ephemeral: whether it is to be gone with this process.
+
+        Raises:
+            GroupExistsError: it is there already, in any hierarchy, and may not be.
+            UnsupportedError: this layout cannot have what is asked.
+            StepError: the kernel refused; what was made is removed again.
+        """
+        address = self.now()
+        steps = self._execute(address, ephemeral=ephemeral)
+        self.address = address
+        _mark_supervisors(address.system.filesystem, steps)
+        self.parents = tuple(
+            step.path for step in steps if isinstance(step, Mkdir) and step.shared and not _is_leaf(step.path)
+        )
+
+    def _execute(self, address: Address, *, ephemeral: bool) -> Plan:
+        filesystem = address.system.filesystem
+        for attempt in itertools.count(1):
+            places = address.planned(self.specs)
+            steps, snapshot = planned(address, places, self.specs)
+            there = [place.directory for place in places if place.there(snapshot)]
+            if there and not self.exist_ok:
+                msg = (
+                    f"group {address.name!r} is there already ({there[0]}); choose another name, or pass exist_ok=True"
+                )
+                raise GroupExistsError(msg)
+            try:
+                # The helper is told before anything is made, so that a kill in between leaves nothing.
+                self.token = _guard([place.directory for place in places]) if ephemeral else None
+                execute(filesystem, steps)
+            except BaseException as error:
+                self.keep()
+                # Somebody else changed the tree between the reading and the writing: look again.
+                if isinstance(error, StepError) and error.errno == EBUSY and attempt < _TRIES:
+                    continue
+                raise
+            return steps
+        raise AssertionError  # the loop has no other end
+
+    def remove(self) -> None:
+        """Remove the group and all below it; and, if nobody else uses them, the parents that were made for it.
+
+        Raises:
+            GroupNotFoundError: it is not there.
+            StepError: processes are still in it (``EBUSY``).
+        """
+        address = self.now()
+        _remove(address, address.require(), self.parents)
+        self.address, self.parents = None, ()
+        self.keep()
+
+    def kill_and_remove(self) -> None:
+        """Kill what is in the group, and remove it if it is still there.
+
+        Raises:
+            TimeoutExpired: some do not die.
+            StepError: new ones keep coming in.
+        """
+        address = self.now()
+        try:
+            if places := address.existing():
+                members.kill(address.system.filesystem, places, timeout=_KILL_TIMEOUT, name=address.name)
+                self.remove()
+        finally:
+            self.keep()
+
+    def keep(self) -> None:
+        """Tell the helper that the group is gone, or is to outlive this process."""
+        if self.token is not None:
+            from cgctl import guarding  # noqa: PLC0415 - the launcher is needed here only
+
+            guarding.release(self.token)
+            self.token = None
+
+
+def _guard(directories: list[str]) -> int:
+    from cgctl import guarding  # noqa: PLC0415 - the launcher is needed here only
+
+    return guarding.guard(directories)
+
+
+def extend(address: Address, specs: Mapping[str, Any]) -> None:
+    """Change a group's limits; where that takes it into another hierarchy, its processes follow.
+
+    Raises:
+        GroupNotFoundError: the group is not there.
+        UnsupportedError: this layout cannot have what is asked.
+        StepError: the kernel refused.
+    """
+    filesystem = address.system.filesystem
+    before = address.require()
+    held = {name: CONTROLLERS[name].spec() for name in controllers_in(filesystem, before)}
+    added = {p.hierarchy.label: p for p in address.planned(held | dict(specs)) if p.hierarchy.label not in before}
+    steps, _ = planned(address, (*added.values(), *before.values()), specs)
+    execute(filesystem, steps)
+    targets = {label: place.directory for label, place in added.items()}
+    for _round in range(_TRIES if added else 0):
+        missed = members.pids(filesystem, before) - members.pids(filesystem, added)
+        for pid in missed:
+            _move(filesystem, pid, targets)
+        if not missed:
+            return
+
+
+def _move(filesystem: Filesystem, pid: int, targets: Mapping[str, str]) -> None:
+    try:
+        members.join(filesystem, pid, targets, {})
+    except StepError as error:
+        if error.errno != ESRCH:
+            raise
+
+
+def _remove(address: Address, places: Mapping[str, Place], parents: tuple[str, ...]) -> None:
+    filesystem = address.system.filesystem
+    for label, place in places.items():
+        try:
+            remove_tree(filesystem, place.directory, timeout=_REMOVE_TIMEOUT)
+        except OSError as error:
+            held = sorted(members.pids(filesystem, {label: place}))
+            what = f"processes {held[:5]}" if held else "dying processes or new groups"
+            caller = " (the caller is one of them)" if os.getpid() in held else ""
+            hint = f"it still holds {what}{caller}; kill() it first, or move them elsewhere"
+            step = Rmdir(path=place.directory)
+            raise StepError(step, error.errno or 0, hint=hint, filename=place.directory) from error
+    for directory in (*sorted(parents, key=len, reverse=True), *_made_bases(address)):
+        with contextlib.suppress(OSError):
+            filesystem.rmdir(directory)
+    if UNIFIED in places:
+        _settle(filesystem, places[UNIFIED].directory.rpartition("/")[0])
+
+
+def _made_bases(address: Address) -> list[str]:
+    """Return the directories of ``CGCTL_BASE``, which go with the last group below them."""
+    if not address.base.origin.startswith("CGCTL_BASE"):
+        return []
+    depths = range(len(address.base.parts), 0, -1)
+    return [
+        "/".join((directory, *address.base.parts[:depth]))
+        for depth in depths
+        for directory in address.base.directories.values()
+    ]
+
+
+def _mark_supervisors(filesystem: Filesystem, steps: Plan) -> None:
+    for step in steps:
+        if isinstance(step, Mkdir) and _is_leaf(step.path):
+            with contextlib.suppress(OSError):
+                filesystem.setxattr(step.path, SUPERVISOR_MARK, b"1")
+
+
+def _is_leaf(directory: str) -> bool:
+    return directory.endswith(f"/{SUPERVISOR}")
+
+
+def _settle(filesystem: Filesystem, above: str) -> None:
+    """Undo the emptying of a group, once the last group below it is gone: controllers off, home, rmdir."""
+    leaf = f"{above}/{SUPERVISOR}"
+    with contextlib.suppress(OSError):
+        if filesystem.listdir(above) != [SUPERVISOR] or not filesystem.getxattr(leaf, SUPERVISOR_MARK):
+            return
+        enabled = filesystem.read(f"{above}/cgroup.subtree_control").decode().split()
+        if enabled:
+            filesystem.write(f"{above}/cgroup.subtree_control", " ".join(f"-{name}" for name in enabled).encode())
+        for _round in range(_TRIES):
+            for pid in filesystem.read(f"{leaf}/cgroup.procs").split():
+                with contextlib.suppress(ProcessLookupError):
+                    filesystem.write(f"{above}/cgroup.procs", pid)
+        filesystem.rmdir(leaf)

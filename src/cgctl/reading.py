@@ -1,0 +1,126 @@
+"""From files to limits and statistics, over all hierarchies that a group lives in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from cgctl.controllers import CONTROLLERS, Controller, Limits, Row, Side, Stats
+from cgctl.errors import SpecError
+from cgctl.filesystem import Filesystem, read_all
+from cgctl.layout import UNIFIED, Layout
+from cgctl.plan import Place, Snapshot
+from cgctl.plan.settings import files, held_spec
+
+__all__ = ["controllers_in", "read_limits", "read_stats"]
+
+Places = Mapping[str, Place]
+"""Hierarchy label → the group's place in it, for hierarchies in which it is."""
+
+
+def controllers_in(filesystem: Filesystem, places: Places) -> tuple[str, ...]:
+    """Return the names of the controllers that a group has, in the order of the table."""
+    found: set[str] = set()
+    for label, place in places.items():
+        if label == UNIFIED:
+            found.add("core")
+            found.update(filesystem.read(place.file("cgroup.controllers")).decode().split())
+        else:
+            found.update(place.hierarchy.controllers)
+    return tuple(name for name in CONTROLLERS if name in found)
+
+
+def read_limits(filesystem: Filesystem, layout: Layout, places: Places) -> Limits:
+    """Return what the kernel holds of each controller that the group has."""
+    specs = {}
+    for name in controllers_in(filesystem, places):
+        controller = CONTROLLERS[name]
+        rows = controller.settings
+        snapshot = Snapshot(read_all(filesystem, files(rows, layout, lambda home: places[home.label])))
+        specs[name] = held_spec(controller, layout, snapshot, lambda home: places[home.label])
+    return Limits(**specs)
+
+
+def read_stats(filesystem: Filesystem, layout: Layout, places: Places, names: Iterable[str]) -> Stats:
+    """Return what the kernel tells of these controllers, or of all when none is named.
+
+    Raises:
+        SpecError: a name is no controller's.
+    """
+    wanted = tuple(names)
+    for name in wanted:
+        if name not in CONTROLLERS:
+            msg = f"stats({name!r}): there is no such controller; cgctl has {', '.join(CONTROLLERS)}"
+            raise SpecError(msg)
+    reader = _Reader(filesystem, layout, places)
+    return Stats(**{name: reader.read(CONTROLLERS[name]) for name in wanted or CONTROLLERS})
+
+
+@attrs.frozen
+class _Reader:
+    filesystem: Filesystem
+    layout: Layout
+    places: Places
+    texts: dict[str, str | None] = attrs.field(factory=dict)
+
+    def read(self, controller: Controller) -> Any:
+        values: dict[str, Any] = {}
+        for row in controller.readings:
+            selected = self._select(row)
+            if selected:
+                place, side = selected
+                values[row.attribute] = self._value(place, side)
+        told = {name: value for name, value in values.items() if value is not None}
+        return controller.stats(**told) if told else None
+
+    def _select(self, row: Row) -> tuple[Place, Side] | None:
+        for version in (2, 1):
+            side = row.side(version)
+            home = self.layout.locate(side.controller) if side else None
+            place = self.places.get(home.label) if home else None
+            if side and place and place.hierarchy.version == version:
+                return place, side
+        return None
+
+    def _value(self, place: Place, side: Side) -> Any:
+        value = self._one(place, place.directory, side)
+        if not side.sum or value is None:
+            return value
+        for directory in self._below(place.directory):
+            more = self._one(place, directory, side)
+            if more is not None:
+                value = attrs.evolve(value, oom_kill=_plus(value.oom_kill, more.oom_kill))
+        return value
+
+    def _one(self, place: Place, directory: str, side: Side) -> Any:
+        texts = {}
+        for name in (side.file, *side.also):
+            text = self._text(place.file(name, directory))
+            if text is not None:
+                texts[name] = text
+        return side.codec.decode(texts[side.file], texts) if side.file in texts else None
+
+    def _text(self, path: str) -> str | None:
+        if path not in self.texts:
+            try:
+                self.texts[path] = self.filesystem.read(path).decode()
+            except OSError:
+                self.texts[path] = None
+        return self.texts[path]
+
+    def _below(self, directory: str) -> Iterable[str]:
+        try:
+            names = self.filesystem.listdir(directory)
+        except OSError:
+            return
+        for name in names:
+            yield f"{directory}/{name}"
+            yield from self._below(f"{directory}/{name}")
+
+
+def _plus(a: int | None, b: int | None) -> int | None:
+    return a if b is None else b if a is None else a + b
+
+

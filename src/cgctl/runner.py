@@ -1,0 +1,417 @@
+"""Running programs in groups: each process tree in a leaf of its own, whose statistics are the run's."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from subprocess import PIPE
+from typing import Any, TypedDict, Unpack, cast
+
+import attrs
+
+from cgctl import guarding, joined
+from cgctl.controllers import CONTROLLERS, ControllerKeywords, Stats
+from cgctl.errors import (
+    GroupExistsError,
+    GroupNotFoundError,
+    OutOfMemoryError,
+    ProcessError,
+    SpecError,
+    TimeoutExpired,
+    UnsupportedError,
+)
+from cgctl.filesystem.kernel import KernelFilesystem
+from cgctl.group import Group
+from cgctl.launch.arguments import Argument, Stream, encode_argv
+from cgctl.launch.process import Process
+from cgctl.launch.start import popen as launch
+from cgctl.reading import controllers_in
+from cgctl.system import System
+from cgctl.units import parse_duration
+
+__all__ = ["Completed", "popen", "popen_in", "run", "run_in"]
+
+_numbers = itertools.count(1)
+_FINISH_TIMEOUT = 10.0
+
+
+@attrs.frozen(kw_only=True)
+class Completed:
+    """A program that has ended.
+
+    Attributes:
+        args: its argument list.
+        returncode: its exit status, negative for a signal.
+        stdout: what it wrote, if it was captured.
+        stderr: the same.
+        stats: the final statistics of its group.
+        oom_killed: whether the kernel killed any of its processes at a memory limit.
+        timed_out: whether it was killed because its time was over.
+        wall_usec: how long it ran, microseconds.
+    """
+
+    args: Sequence[Any]
+    returncode: int
+    stdout: Any = None
+    stderr: Any = None
+    stats: Stats = attrs.field(factory=Stats)
+    oom_killed: bool = False
+    timed_out: bool = False
+    wall_usec: int = 0
+
+    def check_returncode(self) -> None:
+        """Raise if the program failed.
+
+        Raises:
+            OutOfMemoryError: it was killed at its memory limit.
+            ProcessError: its exit status is not 0.
+        """
+        if self.oom_killed and self.returncode != 0:
+            raise OutOfMemoryError(self)
+        if self.returncode != 0:
+            raise ProcessError(self)
+
+
+class Leaf:
+    """The group that one process tree has to itself, for as long as it runs.
+
+    Attributes:
+        group: the leaf.
+        stats: the final statistics, once the program has ended.
+        oom_killed: whether the kernel killed any of its processes at a memory limit.
+    """
+
+    def __init__(self, group: Group, above: Group | None) -> None:
+        self.group = group
+        self.stats = Stats()
+        self.oom_killed = False
+        self._above = above
+        self._kills_before = _oom_kills(above) if above else 0
+        self._existence = group._existence  # noqa: SLF001 - a leaf is guarded as a with block is
+        self._existence.make(ephemeral=True)
+
+    def kill(self) -> None:
+        """Send SIGKILL to the whole tree."""
+        with contextlib.suppress(GroupNotFoundError):
+            self.group.kill()
+
+    def finish(self) -> None:
+        """Kill what the payload left behind, read the final statistics, and remove the leaf."""
+        try:
+            with contextlib.suppress(GroupNotFoundError):
+                self.group.kill(timeout=_FINISH_TIMEOUT)
+                self.stats = self._final()
+                self.oom_killed = self._kills() > 0
+        finally:
+            self._existence.kill_and_remove()
+
+    def kills(self) -> int:
+        """Return how many of its processes the kernel has killed at a memory limit."""
+        self.stats = self.group.stats("memory")
+        return self._kills()
+
+    def _kills(self) -> int:
+        memory = self.stats.memory
+        if memory is not None and memory.events is not None:
+            return memory.events.oom_kill or 0
+        # The leaf has no memory controller of its own: what happened above it meanwhile is the best there is.
+        return _oom_kills(self._above) - self._kills_before if self._above else 0
+
+    def _final(self) -> Stats:
+        stats = self.group.stats()
+        if self._above is None:
+            return stats
+        above = self._above.stats("memory")
+        if stats.memory is None or stats.memory.peak is None or above.memory is None or above.memory.peak is None:
+            return attrs.evolve(stats, memory=stats.memory or above.memory)
+        # A leaf's counter may run some pages ahead of the group that holds the limit; no leaf used more than that one.
+        peak = min(stats.memory.peak, above.memory.peak)
+        return attrs.evolve(stats, memory=attrs.evolve(stats.memory, peak=peak))
+
+
+class LaunchKeywords(TypedDict, total=False):
+    """How to start a program; the names and meanings are those of :class:`subprocess.Popen`."""
+
+    stdin: Stream
+    stdout: Stream
+    stderr: Stream
+    pass_fds: Iterable[int]
+    cwd: Argument | None
+    env: Mapping[Any, Any] | None
+    text: bool | None
+    encoding: str | None
+    errors: str | None
+    bufsize: int
+    user: str | int | None
+    group: str | int | None
+    extra_groups: Iterable[str | int] | None
+    umask: int
+    start_new_session: bool
+    process_group: int | None
+    rlimits: Mapping[int | str, int | tuple[int, int]] | None
+
+
+class RunKeywords(LaunchKeywords, total=False):
+    """How to run a program to its end.
+
+    Attributes:
+        input: what to write to its standard input.
+        capture_output: whether to keep what it writes.
+        timeout: after how long to kill the whole tree: seconds, or a string such as ``"500ms"``.
+        grace: how long it has to end by itself after SIGTERM, before it is killed at its timeout.
+        check: whether to raise if it fails.
+    """
+
+    input: Any
+    capture_output: bool
+    timeout: float | str | None
+    grace: float | str | None
+    check: bool
+
+
+class FreshKeywords(ControllerKeywords, total=False):
+    """Which group to make for a program.
+
+    Attributes:
+        parent: the group to be below, instead of the base.
+        system: the machine; by default this one.
+    """
+
+    parent: Group | None
+    system: System | None
+
+
+class PopenAll(LaunchKeywords, FreshKeywords, total=False):
+    """All keywords of :func:`popen`."""
+
+
+class RunAll(RunKeywords, FreshKeywords, total=False):
+    """All keywords of :func:`run`."""
+
+
+def run(argv: Sequence[Argument], **keywords: Unpack[RunAll]) -> Completed:
+    """Run a program in a fresh group of its own, wait for it, and return how it went.
+
+    Args:
+        argv: the program and its arguments.
+        **keywords: the controllers (``memory="512M"``, ``cpu=1``, ``pids=64``, …), *parent* and *system* as for
+            :class:`cgctl.Group`; *stdin*, *stdout*, *stderr*, *cwd*, *env*, *user*, *text* and others as for
+            :class:`subprocess.Popen`; *input*, *capture_output*, *timeout* and *check* as for :func:`subprocess.run`,
+            but a timeout kills the whole tree and returns with ``timed_out`` unless *check* is given; *grace*: how
+            long it has to end by itself after SIGTERM, before it is killed.
+
+    Raises:
+        SpecError: an argument is nonsense.
+        UnsupportedError: this layout cannot have the limits.
+        LaunchError: the program could not be started.
+        OutOfMemoryError: with *check*, it was killed at its memory limit.
+        TimeoutExpired: with *check*, its time was over.
+        ProcessError: with *check*, its exit status is not 0.
+    """
+    return _run(lambda rest: popen(argv, **rest), argv, dict(keywords))
+
+
+def run_in(within: Group, argv: Sequence[Argument], /, **keywords: Unpack[RunKeywords]) -> Completed:
+    """Run a program in a leaf below a group; the keywords are those of :func:`run` without the controllers."""
+    return _run(lambda rest: popen_in(within, argv, **rest), argv, dict(keywords))
+
+
+def popen(argv: Sequence[Argument], **keywords: Unpack[PopenAll]) -> Process:
+    """Start a program in a fresh group of its own; the keywords are those of :func:`run`, less the last five.
+
+    Returns:
+        The process; its ``group`` is the fresh one, which is gone once the process was waited for.
+
+    Raises:
+        SpecError: an argument is nonsense.
+        UnsupportedError: this layout cannot have the limits.
+        LaunchError: the program could not be started.
+    """
+    rest: dict[str, Any] = dict(keywords)
+    parent, system = rest.pop("parent", None), rest.pop("system", None)
+    controllers = {name: rest.pop(name) for name in CONTROLLERS if name in rest}
+    _check(argv, rest)
+    inside = joined.innermost()
+    above = parent or (cast("Group", inside.group) if inside and system is None else None)
+    return _start(argv, lambda: Leaf(_fresh(parent, system, controllers), above), rest)
+
+
+def popen_in(within: Group, argv: Sequence[Argument], /, **keywords: Unpack[LaunchKeywords]) -> Process:
+    """Start a program in a leaf below a group.
+
+    Raises:
+        GroupNotFoundError: the group is not there.
+        SpecError: an argument is nonsense.
+        LaunchError: the program could not be started.
+    """
+    rest: dict[str, Any] = dict(keywords)
+    _check(argv, rest)
+    return _start(argv, lambda: _leaf_below(within), rest)
+
+
+def _check(argv: Any, keywords: Mapping[str, Any]) -> None:
+    """Refuse nonsense before any group is made."""
+    encode_argv(argv)
+    allowed = LaunchKeywords.__annotations__
+    for name in keywords:
+        if name not in allowed:
+            known = f"controllers are {', '.join(CONTROLLERS)}, the others {', '.join(allowed)}"
+            msg = f"{name}=: there is no such keyword; {known}"
+            raise SpecError(msg)
+
+
+def _fresh(parent: Group | None, system: Any, controllers: Mapping[str, Any]) -> Group:
+    return Group(f"cgctl-{os.getpid()}-{next(_numbers)}", parent=parent, system=system, **controllers)
+
+
+def _leaf_below(group: Group) -> Leaf:
+    """Make a leaf with the controllers of the group, or with none where others' processes are in the way."""
+    places = group.address.require()
+    controllers = {name: CONTROLLERS[name].spec() for name in controllers_in(group.system.filesystem, places)}
+    try:
+        return Leaf(_fresh(group, None, controllers), group)
+    except UnsupportedError:
+        return Leaf(_fresh(group, None, {}), group)
+
+
+def _start(argv: Sequence[Argument], make: Callable[[], Leaf], keywords: dict[str, Any]) -> Process:
+    while True:
+        try:
+            leaf = make()
+        except GroupExistsError:
+            continue  # a process of another pid namespace has our pid, and took this name: the next has another number
+        break
+    if "group" in keywords:
+        keywords["group_id"] = keywords.pop("group")
+    try:
+        return _launch(argv, leaf, keywords)
+    except BaseException:
+        leaf.finish()
+        raise
+
+
+def _launch(argv: Sequence[Argument], leaf: Leaf, keywords: dict[str, Any]) -> Process:
+    """Start the program in its leaf: born there, or joining by itself where births fail."""
+    self_join = _births_fail()
+    process = _launch_once(argv, leaf, keywords, self_join=self_join)
+    # Killed before it became the program: at a memory limit, or by the bug of 6.18 that kills whoever is born in a
+    # group after cgroup.kill was written to the helper's own. Then it joins by itself.
+    if process.born or self_join or leaf.kills():
+        return process
+    process.discard()
+    _unborn.add(guarding.own_helper().pid)
+    return _launch_once(argv, leaf, keywords, self_join=True)
+
+
+def _launch_once(argv: Sequence[Argument], leaf: Leaf, keywords: dict[str, Any], *, self_join: bool) -> Process:
+    with _doors(leaf.group) as doors:
+        how = {**keywords, **doors, "home": guarding.homes, "self_join": self_join}
+        return launch(argv, leaf=leaf, group=leaf.group, **how)
+
+
+_unborn: set[int] = set()
+"""Helpers whose children are killed at birth."""
+
+
+def _births_fail() -> bool:
+    return bool(_unborn) and guarding.own_helper().pid in _unborn
+
+
+@contextlib.contextmanager
+def _doors(group: Group) -> Iterator[dict[str, Any]]:
+    """Open what a child needs to get into a group: where it differs from the helper's, in every hierarchy.
+
+    Where the new group is not, that is the caller's present group: else a program that is run inside a joined group
+    would escape that one's limits, because the helper is outside.
+    """
+    system, own = group.system, guarding.own_helper()
+    filesystem = system.filesystem
+    assert isinstance(filesystem, KernelFilesystem), "only the real kernel has processes to start"  # noqa: S101
+    targets = system.directories_of(os.getpid())
+    targets |= {label: place.directory for label, place in group.address.existing().items()}
+    present = system.directories_of(own.pid)
+    unified = system.layout.unified
+    with ExitStack() as opened:
+
+        def door(fd: int) -> int:
+            opened.callback(os.close, fd)
+            return fd
+
+        doors: dict[str, Any] = {"join": []}
+        for label, directory in targets.items():
+            if present.get(label) == directory:
+                continue
+            procs = door(filesystem.open_for_join(f"{directory}/cgroup.procs"))
+            if unified and label == unified.label:
+                doors |= {"into": door(filesystem.open_directory(directory)), "into_procs": procs}
+            else:
+                doors["join"].append(procs)
+        yield doors
+
+
+def _run(start: Callable[[Any], Process], argv: Sequence[Argument], keywords: dict[str, Any]) -> Completed:
+    given = keywords.pop("input", None)
+    check, capture = keywords.pop("check", False), keywords.pop("capture_output", False)
+    timeout, grace = keywords.pop("timeout", None), keywords.pop("grace", None)
+    limit = None if timeout is None else parse_duration(timeout, "timeout") / 1e6
+    patience = None if grace is None else parse_duration(grace, "grace") / 1e6
+    if capture:
+        if keywords.get("stdout") is not None or keywords.get("stderr") is not None:
+            msg = "capture_output=True with stdout or stderr: both say where output goes; leave one of them out"
+            raise SpecError(msg)
+        keywords |= {"stdout": PIPE, "stderr": PIPE}
+    if given is not None:
+        if keywords.get("stdin") is not None:
+            msg = "input with stdin: both say what the program reads; leave one of them out"
+            raise SpecError(msg)
+        keywords["stdin"] = PIPE
+    began = time.monotonic_ns()
+    process = start(keywords)
+    try:
+        stdout, stderr, timed_out = _communicate(process, given, limit, patience)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+    completed = Completed(
+        args=argv,
+        returncode=process.wait(),
+        stdout=stdout,
+        stderr=stderr,
+        stats=process.stats,
+        oom_killed=process.oom_killed,
+        timed_out=timed_out,
+        wall_usec=(time.monotonic_ns() - began) // 1000,
+    )
+    if check and timed_out:
+        raise TimeoutExpired(argv, limit or 0.0, stdout, stderr, completed=completed)
+    if check:
+        completed.check_returncode()
+    return completed
+
+
+def _communicate(process: Process, given: Any, limit: float | None, patience: float | None) -> tuple[Any, Any, bool]:
+    try:
+        return (*process.communicate(given, limit), False)
+    except TimeoutExpired:
+        pass
+    if patience is not None:
+        process.terminate()
+        with contextlib.suppress(TimeoutExpired):
+            return (*process.communicate(timeout=patience), True)
+    process.kill()
+    return (*process.communicate(), True)
+
+
+def _oom_kills(group: Group) -> int:
+    memory = group.stats("memory").memory
+    return (memory.events.oom_kill or 0) if memory and memory.events else 0

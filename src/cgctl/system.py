@@ -1,0 +1,245 @@
+"""The machine: its layout, and the base, where groups go.
+
+The base is the first of: a parent, an absolute name, the innermost joined group, ``CGCTL_BASE``, the
+caller's own cgroup in each hierarchy. Never beside or above the own cgroup unasked, so that no limit
+that is on the caller already is escaped.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from cgctl.errors import SpecError, UnsupportedError
+from cgctl.filesystem import Filesystem
+from cgctl.filesystem.kernel import KernelFilesystem
+from cgctl.layout import UNIFIED, Hierarchy, Layout, parse_membership, parse_mountinfo
+from cgctl.names import parse_name
+from cgctl.plan import SUPERVISOR
+
+if TYPE_CHECKING:
+    from cgctl.group import Group
+
+__all__ = ["SUPERVISOR_MARK", "Base", "System", "default_system"]
+
+SUPERVISOR_MARK: Final = "user.cgctl.supervisor"
+"""The extended attribute of a leaf that cgctl made to empty a group: groups go beside it, not below."""
+
+_DELEGATED: Final = ("trusted.delegate", "user.delegate")
+
+
+@attrs.frozen(kw_only=True)
+class Base:
+    """Where groups go, in each hierarchy.
+
+    Attributes:
+        directories: hierarchy label → absolute directory.
+        parts: groups below these directories that belong to the base, and are made where missing.
+        origin: which rule chose it.
+        refused: hierarchy label → why no group can be made there.
+    """
+
+    directories: Mapping[str, str]
+    parts: tuple[str, ...] = ()
+    origin: str = "the caller's own cgroup"
+    refused: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False)
+class System:
+    """One machine, or a fake one.
+
+    Attributes:
+        filesystem: how its cgroup filesystems are read and written.
+        layout: which controller lives in which hierarchy.
+        base: where groups went when the system was looked at; every new group looks again.
+    """
+
+    filesystem: Filesystem
+    layout: Layout
+    base: Base
+
+    @classmethod
+    def detect(cls, filesystem: Filesystem | None = None) -> System:
+        """Look at this machine, as the calling process sees it.
+
+        Raises:
+            UnsupportedError: no cgroup filesystem is mounted.
+        """
+        filesystem = filesystem or KernelFilesystem()
+        mounts = parse_mountinfo(_text(filesystem, "/proc/self/mountinfo"))
+        controllers = {
+            mount.mount_point: _text(filesystem, f"{mount.mount_point}/cgroup.controllers")
+            for mount in mounts
+            if mount.filesystem == "cgroup2" and _readable(filesystem, f"{mount.mount_point}/cgroup.controllers")
+        }
+        mounts = tuple(m for m in mounts if m.filesystem != "cgroup2" or m.mount_point in controllers)
+        layout = Layout.parse(mounts, controllers, os.sysconf("SC_PAGE_SIZE"))
+        if not layout.hierarchies:
+            reason = (
+                "no cgroup filesystem is mounted; mount one (mount -t cgroup2 none /sys/fs/cgroup), or bind the host's"
+            )
+            raise UnsupportedError("cgroups", reason)
+        system = cls(filesystem, layout, Base(directories={}))
+        object.__setattr__(system, "base", system.current_base())
+        return system
+
+    def membership(self, pid: int | str = "self") -> dict[str, str]:
+        """Return where a process is: hierarchy label → path, as ``/proc/PID/cgroup`` has it."""
+        text = _text(self.filesystem, f"/proc/{pid}/cgroup")
+        return {_label(self.layout, entry.label): entry.path for entry in parse_membership(text)}
+
+    def own_directories(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the caller's own cgroup in each hierarchy, and for the others why it cannot be had."""
+        membership = self.membership()
+        found: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        for hierarchy in self.layout.hierarchies:
+            path = membership.get(hierarchy.label)
+            directory = None if path is None else hierarchy.directory(path)
+            if directory is None:
+                refused[hierarchy.label] = (
+                    f"the caller's own cgroup ({path}) is outside of what is mounted at {hierarchy.mount_point}"
+                    f" ({hierarchy.root}); mount the cgroup filesystem in this cgroup namespace, or run with the"
+                    " host's (docker run --cgroupns=host)"
+                )
+            elif hierarchy.read_only:
+                refused[hierarchy.label] = (
+                    f"{hierarchy.mount_point} is mounted read-only; in a container ask for a writable one"
+                    " (docker run --privileged, podman run --security-opt unmask=/sys/fs/cgroup), elsewhere remount it"
+                )
+            else:
+                found[hierarchy.label] = self._beside_supervisor(hierarchy, directory)
+        return found, refused
+
+    def current_base(self) -> Base:
+        """Return where groups of the calling process go now, by ``CGCTL_BASE`` or else its own cgroup.
+
+        Raises:
+            SpecError: ``CGCTL_BASE`` is not a path of groups.
+        """
+        wanted = os.environ.get("CGCTL_BASE", "")
+        if wanted.strip("/"):
+            try:
+                _, parts = parse_name(wanted.strip("/"))
+            except SpecError as error:
+                msg = f"CGCTL_BASE={wanted!r}: {error}"
+                raise SpecError(msg) from None
+            return attrs.evolve(self.root_base(), parts=parts, origin=f"CGCTL_BASE={wanted}")
+        directories, refused = self.own_directories()
+        return Base(directories=directories, refused=refused)
+
+    def root_base(self) -> Base:
+        """Return the hierarchies' roots, as a base for absolute names."""
+        return Base(
+            directories={h.label: h.mount_point for h in self.layout.hierarchies if not h.read_only},
+            origin="an absolute name",
+            refused={
+                h.label: f"{h.mount_point} is mounted read-only; remount it read-write"
+                for h in self.layout.hierarchies
+                if h.read_only
+            },
+        )
+
+    def require_delegation(self, base: Base) -> None:
+        """Refuse a base that systemd manages and has not delegated: it is the single writer of its tree.
+
+        Raises:
+            UnsupportedError: the caller's unit is not delegated.
+        """
+        if not _under_systemd(self.filesystem):
+            return
+        managed = self.layout.hierarchy("name=systemd") or self.layout.unified
+        directory = base.directories.get(managed.label) if managed else None
+        if managed is None or directory is None or self._delegated(managed, directory):
+            return
+        reason = (
+            f"systemd manages {directory} and has not delegated it, and asking systemd for a scope is not built yet;"
+            " start the program in a delegated one: systemd-run --scope -p Delegate=yes CMD (with --user as an"
+            " ordinary user)"
+        )
+        raise UnsupportedError("groups below an undelegated systemd unit", reason)
+
+    def directories_of(self, pid: int) -> dict[str, str]:
+        """Return where a process is: hierarchy label → directory; empty if it has ended."""
+        try:
+            membership = self.membership(pid)
+        except OSError:
+            return {}
+        found = {}
+        for hierarchy in self.layout.hierarchies:
+            directory = hierarchy.directory(membership.get(hierarchy.label, "/.."))
+            if directory is not None:
+                found[hierarchy.label] = directory
+        return found
+
+    def groups(self) -> list[Group]:
+        """Return the groups directly below the base."""
+        from cgctl.address import Address  # noqa: PLC0415 - an address knows its system, not the other way round
+        from cgctl.group import Group  # noqa: PLC0415
+
+        return Group.at(Address(self, self.current_base(), ())).children()
+
+    def _beside_supervisor(self, hierarchy: Hierarchy, directory: str) -> str:
+        parent, _, leaf = directory.rpartition("/")
+        if hierarchy.label != UNIFIED or leaf != SUPERVISOR:
+            return directory
+        return parent if self.filesystem.getxattr(directory, SUPERVISOR_MARK) else directory
+
+    def _delegated(self, hierarchy: Hierarchy, directory: str) -> bool:
+        while len(directory) > len(hierarchy.mount_point):
+            for name in _DELEGATED:
+                if self.filesystem.getxattr(directory, name) == b"1":
+                    return True
+            if os.geteuid() and _owner(directory) == os.geteuid():
+                return True
+            directory = directory.rpartition("/")[0]
+        return False
+
+
+_cache: dict[tuple[int, int], System] = {}
+_cache_lock = threading.Lock()
+
+
+def default_system() -> System:
+    """Return this machine, looked at once for each mount namespace and mount table size."""
+    namespace = os.stat("/proc/thread-self/ns/mnt").st_ino
+    with _cache_lock:
+        key = (namespace, os.getpid())
+        if key not in _cache:
+            _cache.clear()
+            _cache[key] = System.detect()
+        return _cache[key]
+
+
+def _label(layout: Layout, label: str) -> str:
+    """Return the layout's name of a hierarchy whose controllers may be listed in another order."""
+    hierarchy = layout.hierarchy(label)
+    return hierarchy.label if hierarchy else label
+
+
+def _text(filesystem: Filesystem, path: str) -> str:
+    return os.fsdecode(filesystem.read(path))
+
+
+def _readable(filesystem: Filesystem, path: str) -> bool:
+    try:
+        filesystem.read(path)
+    except OSError:
+        return False
+    return True
+
+
+def _under_systemd(filesystem: Filesystem) -> bool:
+    return isinstance(filesystem, KernelFilesystem) and os.path.isdir("/run/systemd/system")
+
+
+def _owner(directory: str) -> int:
+    try:
+        return os.stat(directory).st_uid
+    except OSError:
+        return -1
