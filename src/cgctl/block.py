@@ -7,7 +7,7 @@ import os
 import attrs
 
 from cgctl import joined, members
-from cgctl.making import Existence
+from cgctl.making import Existence, doors
 
 __all__ = ["Block"]
 
@@ -76,7 +76,7 @@ class Block:
     def _join(self, group: joined.Named) -> None:
         address = self.existence.now()
         homes = address.system.directories_of(os.getpid())
-        targets = {label: place.directory for label, place in address.existing().items()}
+        targets = doors(address.system.filesystem, address.existing())
         members.join(address.system.filesystem, 0, targets, homes)
         self.entry = joined.Joined(group, {label: homes[label] for label in targets if label in homes})
         joined.push(self.entry)

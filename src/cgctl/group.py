@@ -16,7 +16,7 @@ from cgctl.block import Block
 from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs
 from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError
 from cgctl.filesystem import execute
-from cgctl.making import Existence, extend, planned
+from cgctl.making import Existence, doors, extend, planned
 from cgctl.names import parse_name
 from cgctl.plan import Plan, Write
 from cgctl.reading import read_limits, read_stats
@@ -102,7 +102,7 @@ class Group:
     def at(cls, address: Address) -> Group:
         """Return the object of a group whose place is known, such as one that was found."""
         group = cls(address.parts[-1] if address.parts else "current", system=address.system)
-        group.name, group._existence.address = address.name, address
+        group.name, group._existence.where = address.name, lambda: address
         return group
 
     def __repr__(self) -> str:
@@ -231,7 +231,9 @@ class Group:
             GroupNotFoundError: the group is not there.
             SpecError: a name is no controller's.
         """
-        return read_stats(self.system.filesystem, self.system.layout, self.address.require(), controllers)
+        places = self.address.require()
+        with self._vanishing():
+            return read_stats(self.system.filesystem, self.system.layout, places, controllers)
 
     def remove(self) -> None:
         """Remove the group and all groups below it, waiting a while for processes that are just ending.
@@ -288,8 +290,7 @@ class Group:
         if not isinstance(pid, int) or pid <= 0:
             msg = f"add({process!r}): not a process; give a pid of 1 or more (os.getpid()), or an object that has one"
             raise SpecError(msg)
-        places = self.address.require()
-        targets = {label: place.directory for label, place in places.items()}
+        targets = doors(self.system.filesystem, self.address.require())
         members.join(self.system.filesystem, pid, targets, self.system.directories_of(pid))
 
     def pids(self) -> list[int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import threading
 from collections.abc import Callable, Mapping
-from errno import EBUSY, ESRCH
+from errno import EBUSY, ENODEV, ENOENT, EOPNOTSUPP, ESRCH
 from typing import Any, Final
 
 import attrs
@@ -14,18 +15,18 @@ import attrs
 from cgctl import members
 from cgctl.address import Address
 from cgctl.controllers import CONTROLLERS
-from cgctl.errors import GroupExistsError, StepError
+from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError
 from cgctl.filesystem import Filesystem, execute, remove_tree, satisfy
 from cgctl.layout import UNIFIED
-from cgctl.plan import SUPERVISOR, Mkdir, Place, Plan, Request, Rmdir, Snapshot
+from cgctl.plan import SUPERVISOR, SUPERVISOR_MARK, Mkdir, Place, Plan, Request, Rmdir, Snapshot
 from cgctl.reading import controllers_in
-from cgctl.system import SUPERVISOR_MARK
 
-__all__ = ["Existence", "extend", "planned"]
+__all__ = ["Existence", "doors", "extend", "planned"]
 
 _TRIES: Final = 5
 _REMOVE_TIMEOUT: Final = 5.0
 _KILL_TIMEOUT: Final = 10.0
+
 
 def planned(address: Address, places: tuple[Place, ...], specs: Mapping[str, Any]) -> tuple[Plan, Snapshot]:
     """Return the steps that make a group hold specs in these places, and what they were decided on.
@@ -43,6 +44,18 @@ def planned(address: Address, places: tuple[Place, ...], specs: Mapping[str, Any
     return satisfy(address.system.filesystem, request)
 
 
+_tree_lock = threading.RLock()
+"""Threads take turns in changing what lies above their groups: who is where, and which controllers are enabled."""
+
+
+def _after_fork() -> None:
+    global _tree_lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _tree_lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 @attrs.define(eq=False)
 class Existence:
     """Whether one group is there: makes it, remembers what that brought about, and takes it back.
@@ -52,7 +65,6 @@ class Existence:
         specs: controller → spec, to be held from the start.
         exist_ok: whether it may be there already.
         address: where it was made, once it was.
-        parents: directories above it that were made on the way.
         token: under which the launch helper guards it: it ends with this process, however that ends.
     """
 
@@ -60,7 +72,6 @@ class Existence:
     specs: Mapping[str, Any]
     exist_ok: bool
     address: Address | None = None
-    parents: tuple[str, ...] = ()
     token: int | None = None
 
     def now(self) -> Address:
@@ -78,13 +89,11 @@ class Existence:
             UnsupportedError: this layout cannot have what is asked.
             StepError: the kernel refused; what was made is removed again.
         """
-        address = self.now()
-        steps = self._execute(address, ephemeral=ephemeral)
+        with _tree_lock:
+            address = self.now()
+            steps = self._execute(address, ephemeral=ephemeral)
         self.address = address
-        _mark_supervisors(address.system.filesystem, steps)
-        self.parents = tuple(
-            step.path for step in steps if isinstance(step, Mkdir) and step.shared and not _is_leaf(step.path)
-        )
+        _note_above(steps, address)
 
     def _execute(self, address: Address, *, ephemeral: bool) -> Plan:
         filesystem = address.system.filesystem
@@ -103,27 +112,36 @@ class Existence:
                 execute(filesystem, steps)
             except BaseException as error:
                 self.keep()
-                # Somebody else changed the tree between the reading and the writing: look again.
-                if isinstance(error, StepError) and error.errno == EBUSY and attempt < _TRIES:
-                    continue
-                raise
+                if attempt == _TRIES or not _is_overtaken(error):
+                    raise
+                continue
             return steps
         raise AssertionError  # the loop has no other end
 
-    def remove(self) -> None:
+    def remove(self, *, settle: bool = True) -> None:
         """Remove the group and all below it; and, if nobody else uses them, the parents that were made for it.
+
+        Args:
+            settle: whether to undo the emptying of the group above, if this was the last one below it.
 
         Raises:
             GroupNotFoundError: it is not there.
             StepError: processes are still in it (``EBUSY``).
         """
         address = self.now()
-        _remove(address, address.require(), self.parents)
-        self.address, self.parents = None, ()
+        places = address.require()
+        _remove(address, places)
+        if settle and UNIFIED in places:
+            with _tree_lock:
+                _settle(address.system.filesystem, places[UNIFIED].directory.rpartition("/")[0])
+        self.address = None
         self.keep()
 
-    def kill_and_remove(self) -> None:
+    def kill_and_remove(self, *, settle: bool = True) -> None:
         """Kill what is in the group, and remove it if it is still there.
+
+        Args:
+            settle: as for :meth:`remove`.
 
         Raises:
             TimeoutExpired: some do not die.
@@ -133,7 +151,9 @@ class Existence:
         try:
             if places := address.existing():
                 members.kill(address.system.filesystem, places, timeout=_KILL_TIMEOUT, name=address.name)
-                self.remove()
+                self.remove(settle=settle)
+            else:
+                _remove_above(address)
         finally:
             self.keep()
 
@@ -144,6 +164,13 @@ class Existence:
 
             guarding.release(self.token)
             self.token = None
+
+
+def _is_overtaken(error: BaseException) -> bool:
+    """Tell whether somebody else may have changed the tree between the reading and the writing: then look again."""
+    if isinstance(error, StepError):
+        return error.errno in {EBUSY, ENOENT, ENODEV, EOPNOTSUPP}
+    return isinstance(error, GroupNotFoundError)
 
 
 def _guard(directories: list[str]) -> int:
@@ -166,13 +193,27 @@ def extend(address: Address, specs: Mapping[str, Any]) -> None:
     added = {p.hierarchy.label: p for p in address.planned(held | dict(specs)) if p.hierarchy.label not in before}
     steps, _ = planned(address, (*added.values(), *before.values()), specs)
     execute(filesystem, steps)
-    targets = {label: place.directory for label, place in added.items()}
+    targets = doors(filesystem, added)
     for _round in range(_TRIES if added else 0):
         missed = members.pids(filesystem, before) - members.pids(filesystem, added)
         for pid in missed:
             _move(filesystem, pid, targets)
         if not missed:
             return
+
+
+def doors(filesystem: Filesystem, places: Mapping[str, Place]) -> dict[str, str]:
+    """Return the directories through which processes join a group: hierarchy label → directory.
+
+    A v2 group that has enabled controllers for groups below it takes no process itself; its leaf ``supervisor`` does.
+    """
+    targets = {label: place.directory for label, place in places.items()}
+    unified = places.get(UNIFIED)
+    if unified is not None and unified.parts and filesystem.read(unified.file("cgroup.subtree_control")).strip():
+        leaf = f"{unified.directory}/{SUPERVISOR}"
+        execute(filesystem, Plan((Mkdir(path=leaf, shared=True, mark=SUPERVISOR_MARK),)))
+        targets[UNIFIED] = leaf
+    return targets
 
 
 def _move(filesystem: Filesystem, pid: int, targets: Mapping[str, str]) -> None:
@@ -183,7 +224,7 @@ def _move(filesystem: Filesystem, pid: int, targets: Mapping[str, str]) -> None:
             raise
 
 
-def _remove(address: Address, places: Mapping[str, Place], parents: tuple[str, ...]) -> None:
+def _remove(address: Address, places: Mapping[str, Place]) -> None:
     filesystem = address.system.filesystem
     for label, place in places.items():
         try:
@@ -195,30 +236,32 @@ def _remove(address: Address, places: Mapping[str, Place], parents: tuple[str, .
             hint = f"it still holds {what}{caller}; kill() it first, or move them elsewhere"
             step = Rmdir(path=place.directory)
             raise StepError(step, error.errno or 0, hint=hint, filename=place.directory) from error
-    for directory in (*sorted(parents, key=len, reverse=True), *_made_bases(address)):
-        with contextlib.suppress(OSError):
-            filesystem.rmdir(directory)
-    if UNIFIED in places:
-        _settle(filesystem, places[UNIFIED].directory.rpartition("/")[0])
+    _remove_above(address)
 
 
-def _made_bases(address: Address) -> list[str]:
-    """Return the directories of ``CGCTL_BASE``, which go with the last group below them."""
-    if not address.base.origin.startswith("CGCTL_BASE"):
-        return []
-    depths = range(len(address.base.parts), 0, -1)
-    return [
-        "/".join((directory, *address.base.parts[:depth]))
-        for depth in depths
-        for directory in address.base.directories.values()
-    ]
+_made_above: Final[set[str]] = set()
+"""Directories that this process made on the way to its groups; each goes with the last group below it."""
 
 
-def _mark_supervisors(filesystem: Filesystem, steps: Plan) -> None:
-    for step in steps:
-        if isinstance(step, Mkdir) and _is_leaf(step.path):
-            with contextlib.suppress(OSError):
-                filesystem.setxattr(step.path, SUPERVISOR_MARK, b"1")
+def _note_above(steps: Plan, address: Address) -> None:
+    made = {step.path for step in steps if isinstance(step, Mkdir) and step.shared and not _is_leaf(step.path)}
+    _made_above.update(made)
+    # One that is asked for by its own name is no longer just on the way.
+    name = "/".join((*address.base.parts, *address.parts))
+    _made_above.difference_update(f"{directory}/{name}" for directory in address.base.directories.values())
+
+
+def _remove_above(address: Address) -> None:
+    """Remove what was made on the way to a group, and ``CGCTL_BASE``, if nobody else uses it."""
+    base, parts = address.base, (*address.base.parts, *address.parts)
+    from_environment = len(base.parts) if base.origin.startswith("CGCTL_BASE") else 0
+    for depth in range(len(parts) - 1, 0, -1):
+        for directory in base.directories.values():
+            path = "/".join((directory, *parts[:depth]))
+            if depth <= from_environment or path in _made_above:
+                with contextlib.suppress(OSError):
+                    address.system.filesystem.rmdir(path)
+                    _made_above.discard(path)
 
 
 def _is_leaf(directory: str) -> bool:

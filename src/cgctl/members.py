@@ -294,5 +294,3 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause
         pause = min(pause * 2, 0.1)
-
-

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from errno import EOPNOTSUPP
+from typing import Any, Final
 
 import attrs
 
@@ -11,10 +12,12 @@ from cgctl.controllers import CONTROLLERS, Controller, Limits, Row, Side, Stats
 from cgctl.errors import SpecError
 from cgctl.filesystem import Filesystem, read_all
 from cgctl.layout import UNIFIED, Layout
-from cgctl.plan import Place, Snapshot
+from cgctl.plan import GONE, Place, Snapshot
 from cgctl.plan.settings import files, held_spec
 
 __all__ = ["controllers_in", "read_limits", "read_stats"]
+
+_ABSENT: Final = GONE | {EOPNOTSUPP}
 
 Places = Mapping[str, Place]
 """Hierarchy label → the group's place in it, for hierarchies in which it is."""
@@ -55,7 +58,12 @@ def read_stats(filesystem: Filesystem, layout: Layout, places: Places, names: It
             msg = f"stats({name!r}): there is no such controller; cgctl has {', '.join(CONTROLLERS)}"
             raise SpecError(msg)
     reader = _Reader(filesystem, layout, places)
-    return Stats(**{name: reader.read(CONTROLLERS[name]) for name in wanted or CONTROLLERS})
+    told = {name: reader.read(CONTROLLERS[name]) for name in wanted or CONTROLLERS}
+    if not any(told.values()):
+        # Nothing at all: either the group has none of these controllers, or it has gone.
+        for place in places.values():
+            filesystem.read(place.marker())
+    return Stats(**told)
 
 
 @attrs.frozen
@@ -106,7 +114,10 @@ class _Reader:
         if path not in self.texts:
             try:
                 self.texts[path] = self.filesystem.read(path).decode()
-            except OSError:
+            except OSError as error:
+                # A file that this kernel has not, or has switched off (EOPNOTSUPP: no pressure accounting).
+                if error.errno not in _ABSENT:
+                    raise
                 self.texts[path] = None
         return self.texts[path]
 
@@ -122,5 +133,3 @@ class _Reader:
 
 def _plus(a: int | None, b: int | None) -> int | None:
     return a if b is None else b if a is None else a + b
-
-

@@ -107,7 +107,8 @@ class Leaf:
                 self.stats = self._final()
                 self.oom_killed = self._kills() > 0
         finally:
-            self._existence.kill_and_remove()
+            # The next run below the same group wants the controllers again, and the caller where it is now.
+            self._existence.kill_and_remove(settle=self._above is None)
 
     def kills(self) -> int:
         """Return how many of its processes the kernel has killed at a memory limit."""
@@ -125,7 +126,10 @@ class Leaf:
         stats = self.group.stats()
         if self._above is None:
             return stats
-        above = self._above.stats("memory")
+        try:
+            above = self._above.stats("memory")
+        except GroupNotFoundError:
+            return stats
         if stats.memory is None or stats.memory.peak is None or above.memory is None or above.memory.peak is None:
             return attrs.evolve(stats, memory=stats.memory or above.memory)
         # A leaf's counter may run some pages ahead of the group that holds the limit; no leaf used more than that one.
@@ -333,7 +337,8 @@ def _doors(group: Group) -> Iterator[dict[str, Any]]:
     assert isinstance(filesystem, KernelFilesystem), "only the real kernel has processes to start"  # noqa: S101
     targets = system.directories_of(os.getpid())
     targets |= {label: place.directory for label, place in group.address.existing().items()}
-    present = system.directories_of(own.pid)
+    # One that was just started may still be on its way home.
+    present = system.directories_of(own.pid) | dict(joined.outermost_homes())
     unified = system.layout.unified
     with ExitStack() as opened:
 
@@ -413,5 +418,8 @@ def _communicate(process: Process, given: Any, limit: float | None, patience: fl
 
 
 def _oom_kills(group: Group) -> int:
-    memory = group.stats("memory").memory
+    try:
+        memory = group.stats("memory").memory
+    except GroupNotFoundError:
+        return 0  # it is made on the way to the leaf, or has gone
     return (memory.events.oom_kill or 0) if memory and memory.events else 0

@@ -19,15 +19,12 @@ from cgctl.filesystem import Filesystem
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.layout import UNIFIED, Hierarchy, Layout, parse_membership, parse_mountinfo
 from cgctl.names import parse_name
-from cgctl.plan import SUPERVISOR
+from cgctl.plan import SUPERVISOR, SUPERVISOR_MARK
 
 if TYPE_CHECKING:
     from cgctl.group import Group
 
-__all__ = ["SUPERVISOR_MARK", "Base", "System", "default_system"]
-
-SUPERVISOR_MARK: Final = "user.cgctl.supervisor"
-"""The extended attribute of a leaf that cgctl made to empty a group: groups go beside it, not below."""
+__all__ = ["Base", "System", "default_system"]
 
 _DELEGATED: Final = ("trusted.delegate", "user.delegate")
 

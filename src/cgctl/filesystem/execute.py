@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from errno import EBUSY, EEXIST, ENOENT, ESRCH
@@ -61,6 +62,9 @@ def attempt(filesystem: Filesystem, step: Step) -> None:
     """
     if isinstance(step, Mkdir):
         _excused(lambda: filesystem.mkdir(step.path), EEXIST if step.shared else None)
+        if step.mark:
+            with contextlib.suppress(OSError):  # it cannot be had everywhere, and nothing depends on it alone
+                filesystem.setxattr(step.path, step.mark, b"1")
     elif isinstance(step, Rmdir):
         _retried(lambda: _gone_is_fine(lambda: filesystem.rmdir(step.path)), step.retry)
     elif isinstance(step, Signal):

@@ -25,11 +25,12 @@ from cgctl.plan import settings
 from cgctl.plan.place import Place
 from cgctl.plan.snapshot import GONE, Snapshot
 from cgctl.plan.steps import Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
-from cgctl.plan.tree import SUPERVISOR, enabled_for, steps_v1, steps_v2, wants_v1, wants_v2
+from cgctl.plan.tree import SUPERVISOR, SUPERVISOR_MARK, enabled_for, steps_v1, steps_v2, wants_v1, wants_v2
 
 __all__ = [
     "GONE",
     "SUPERVISOR",
+    "SUPERVISOR_MARK",
     "Mkdir",
     "Place",
     "Plan",

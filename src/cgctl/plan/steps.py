@@ -50,11 +50,13 @@ class Mkdir:
     Attributes:
         path: the directory.
         shared: somebody else may make it at the same time (a parent); being there already is then fine.
+        mark: an extended attribute to set on it, where the filesystem has them.
         because: why, for the reader of a plan.
     """
 
     path: str
     shared: bool = False
+    mark: str = ""
     because: str = ""
 
     def __str__(self) -> str:

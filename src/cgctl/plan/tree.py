@@ -21,9 +21,12 @@ from cgctl.plan.place import Place
 from cgctl.plan.snapshot import Snapshot
 from cgctl.plan.steps import ENABLE, JOIN, Mkdir, Step, Write
 
-__all__ = ["SUPERVISOR", "evacuation", "steps_v1", "steps_v2", "wants_v1", "wants_v2"]
+__all__ = ["SUPERVISOR", "SUPERVISOR_MARK", "evacuation", "steps_v1", "steps_v2", "wants_v1", "wants_v2"]
 
 SUPERVISOR: Final = "supervisor"
+SUPERVISOR_MARK: Final = "user.cgctl.supervisor"
+"""The extended attribute of a leaf that cgctl made to empty a group: groups go beside it, not below."""
+
 _DOMAIN: Final = frozenset({"memory", "io", "hugetlb", "rdma", "misc", "dmem"})
 _PPID: Final = re.compile(r"\d+ \(.*\) \S (\d+)", re.DOTALL)
 
@@ -140,7 +143,8 @@ def evacuation(
         )
         raise UnsupportedError(feature, reason)
     leaf = f"{directory}/{SUPERVISOR}"
-    yield Mkdir(path=leaf, shared=True, because="a v2 group with processes cannot enable controllers")
+    # Whoever starts inside of it is to make its groups beside it, so it is marked before anybody is moved there.
+    yield Mkdir(path=leaf, shared=True, mark=SUPERVISOR_MARK, because="a v2 group with processes cannot enable controllers")
     for pid in pids:
         yield Write(
             path=f"{leaf}/cgroup.procs",
