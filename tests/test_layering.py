@@ -15,7 +15,7 @@ import pytest
 LAYERS = (
     ("__main__", "cli"),
     ("cgctl",),
-    ("group", "runner", "system", "address", "block", "making", "guarding", "joined"),
+    ("group", "runner", "leaf", "system", "address", "block", "making", "guarding", "joined"),
     ("reading", "members"),
     ("launch",),
     ("systemd", "events", "owner"),

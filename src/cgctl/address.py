@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -73,13 +73,28 @@ class Address:
 
     def existing(self) -> dict[str, Place]:
         """Return the places in which the group is there: hierarchy label → place."""
+        return {label: place for label, place in self._places() if self._is_there(place.marker())}
+
+    def nearest(self) -> dict[str, str]:
+        """Return where the group's processes belong in each hierarchy: hierarchy label → directory.
+
+        That is the group or, in a hierarchy in which it is not, the nearest group above it, below the base: a limit
+        on a group is one on all below it, whatever their own controllers.
+        """
         found = {}
-        for hierarchy in self.system.layout.hierarchies:
-            if hierarchy.label in self.base.directories and not hierarchy.name:
-                place = self.place(hierarchy)
-                if self._is_there(place):
-                    found[hierarchy.label] = place
+        for label, place in self._places():
+            for directory in reversed(place.chain[1:]):
+                if self._is_there(place.marker(directory)):
+                    found[label] = directory
+                    break
         return found
+
+    def above(self) -> Iterator[Address]:
+        """Yield the addresses of the groups above, below the base, nearest first."""
+        base = attrs.evolve(self.base, parts=())
+        parts = (*self.base.parts, *self.parts)
+        for depth in range(len(parts) - 1, 0, -1):
+            yield Address(self.system, base, parts[:depth])
 
     def require(self) -> dict[str, Place]:
         """Return the places in which the group is there, at least one.
@@ -97,9 +112,14 @@ class Address:
             raise GroupNotFoundError(msg)
         return places
 
-    def _is_there(self, place: Place) -> bool:
+    def _places(self) -> Iterator[tuple[str, Place]]:
+        for hierarchy in self.system.layout.hierarchies:
+            if hierarchy.label in self.base.directories and not hierarchy.name:
+                yield hierarchy.label, self.place(hierarchy)
+
+    def _is_there(self, marker: str) -> bool:
         try:
-            self.system.filesystem.read(place.marker())
+            self.system.filesystem.read(marker)
         except OSError:
             return False
         return True

@@ -76,7 +76,7 @@ class Block:
     def _join(self, group: joined.Named) -> None:
         address = self.existence.now()
         homes = address.system.directories_of(os.getpid())
-        targets = doors(address.system.filesystem, address.existing())
+        targets = doors(address)
         members.join(address.system.filesystem, 0, targets, homes)
         self.entry = joined.Joined(group, {label: homes[label] for label in targets if label in homes})
         joined.push(self.entry)

@@ -101,7 +101,8 @@ class Group:
     @classmethod
     def at(cls, address: Address) -> Group:
         """Return the object of a group whose place is known, such as one that was found."""
-        group = cls(address.parts[-1] if address.parts else "current", system=address.system)
+        # Others' groups may have names that ours may not.
+        group = cls("found", system=address.system)
         group.name, group._existence.where = address.name, lambda: address
         return group
 
@@ -290,7 +291,9 @@ class Group:
         if not isinstance(pid, int) or pid <= 0:
             msg = f"add({process!r}): not a process; give a pid of 1 or more (os.getpid()), or an object that has one"
             raise SpecError(msg)
-        targets = doors(self.system.filesystem, self.address.require())
+        address = self.address
+        address.require()
+        targets = doors(address)
         members.join(self.system.filesystem, pid, targets, self.system.directories_of(pid))
 
     def pids(self) -> list[int]:

@@ -24,6 +24,7 @@ from cgctl.reading import controllers_in
 __all__ = ["Existence", "doors", "extend", "planned"]
 
 _TRIES: Final = 5
+_RUNNING_TIMEOUT: Final = 0.5
 _REMOVE_TIMEOUT: Final = 5.0
 _KILL_TIMEOUT: Final = 10.0
 
@@ -193,7 +194,7 @@ def extend(address: Address, specs: Mapping[str, Any]) -> None:
     added = {p.hierarchy.label: p for p in address.planned(held | dict(specs)) if p.hierarchy.label not in before}
     steps, _ = planned(address, (*added.values(), *before.values()), specs)
     execute(filesystem, steps)
-    targets = doors(filesystem, added)
+    targets = {label: directory for label, directory in doors(address).items() if label in added}
     for _round in range(_TRIES if added else 0):
         missed = members.pids(filesystem, before) - members.pids(filesystem, added)
         for pid in missed:
@@ -202,17 +203,17 @@ def extend(address: Address, specs: Mapping[str, Any]) -> None:
             return
 
 
-def doors(filesystem: Filesystem, places: Mapping[str, Place]) -> dict[str, str]:
+def doors(address: Address) -> dict[str, str]:
     """Return the directories through which processes join a group: hierarchy label → directory.
 
     A v2 group that has enabled controllers for groups below it takes no process itself; its leaf ``supervisor`` does.
     """
-    targets = {label: place.directory for label, place in places.items()}
-    unified = places.get(UNIFIED)
-    if unified is not None and unified.parts and filesystem.read(unified.file("cgroup.subtree_control")).strip():
-        leaf = f"{unified.directory}/{SUPERVISOR}"
-        execute(filesystem, Plan((Mkdir(path=leaf, shared=True, mark=SUPERVISOR_MARK),)))
-        targets[UNIFIED] = leaf
+    filesystem = address.system.filesystem
+    targets = address.nearest()
+    directory = targets.get(UNIFIED)
+    if directory is not None and filesystem.read(f"{directory}/cgroup.subtree_control").strip():
+        targets[UNIFIED] = f"{directory}/{SUPERVISOR}"
+        execute(filesystem, Plan((Mkdir(path=targets[UNIFIED], shared=True, mark=SUPERVISOR_MARK),)))
     return targets
 
 
@@ -228,7 +229,7 @@ def _remove(address: Address, places: Mapping[str, Place]) -> None:
     filesystem = address.system.filesystem
     for label, place in places.items():
         try:
-            remove_tree(filesystem, place.directory, timeout=_REMOVE_TIMEOUT)
+            _remove_directory(filesystem, place.directory)
         except OSError as error:
             held = sorted(members.pids(filesystem, {label: place}))
             what = f"processes {held[:5]}" if held else "dying processes or new groups"
@@ -237,6 +238,16 @@ def _remove(address: Address, places: Mapping[str, Place]) -> None:
             step = Rmdir(path=place.directory)
             raise StepError(step, error.errno or 0, hint=hint, filename=place.directory) from error
     _remove_above(address)
+
+
+def _remove_directory(filesystem: Filesystem, directory: str) -> None:
+    """Remove a directory and all below it, patient with processes that are ending, not with those that just run."""
+    try:
+        remove_tree(filesystem, directory, timeout=_RUNNING_TIMEOUT)
+    except OSError as error:
+        if error.errno != EBUSY or any(members.procs(filesystem, each) for each in members.walk(filesystem, directory)):
+            raise
+        remove_tree(filesystem, directory, timeout=_REMOVE_TIMEOUT)
 
 
 _made_above: Final[set[str]] = set()

@@ -20,18 +20,14 @@ from cgctl.layout import UNIFIED
 from cgctl.plan import GONE, Place, Signal, Snapshot, Write
 from cgctl.plan.steps import JOIN
 
-__all__ = ["directories", "freeze", "go_home", "inside", "join", "kill", "pids", "thaw", "wait_empty"]
+__all__ = ["freeze", "go_home", "inside", "join", "kill", "pids", "procs", "thaw", "wait_empty", "walk"]
 
 Places = Mapping[str, Place]
 _SIGKILL = int(signal.SIGKILL)
 
 
-def directories(filesystem: Filesystem, place: Place) -> Iterator[str]:
+def walk(filesystem: Filesystem, directory: str) -> Iterator[str]:
     """Yield a group's directory and all below it."""
-    yield from _walk(filesystem, place.directory)
-
-
-def _walk(filesystem: Filesystem, directory: str) -> Iterator[str]:
     yield directory
     try:
         names = filesystem.listdir(directory)
@@ -40,15 +36,15 @@ def _walk(filesystem: Filesystem, directory: str) -> Iterator[str]:
             return
         raise
     for name in names:
-        yield from _walk(filesystem, f"{directory}/{name}")
+        yield from walk(filesystem, f"{directory}/{name}")
 
 
 def pids(filesystem: Filesystem, places: Places) -> set[int]:
     """Return the processes in a group and below, without those that this pid namespace cannot see."""
     found: set[int] = set()
     for place in places.values():
-        for directory in directories(filesystem, place):
-            found.update(_procs(filesystem, directory))
+        for directory in walk(filesystem, place.directory):
+            found.update(procs(filesystem, directory))
     return found - {0}
 
 
@@ -57,7 +53,8 @@ def inside(filesystem: Filesystem, places: Places) -> bool:
     return os.getpid() in pids(filesystem, places)
 
 
-def _procs(filesystem: Filesystem, directory: str) -> list[int]:
+def procs(filesystem: Filesystem, directory: str) -> list[int]:
+    """Return the processes in one directory; none if it has gone."""
     try:
         return [int(word) for word in filesystem.read(f"{directory}/cgroup.procs").split()]
     except OSError as error:

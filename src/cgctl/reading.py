@@ -81,7 +81,8 @@ class _Reader:
                 place, side = selected
                 values[row.attribute] = self._value(place, side)
         told = {name: value for name, value in values.items() if value is not None}
-        return controller.stats(**told) if told else None
+        # Every v2 group tells of pressure; that alone does not make it one with this controller.
+        return controller.stats(**told) if told.keys() - {"pressure"} else None
 
     def _select(self, row: Row) -> tuple[Place, Side] | None:
         for version in (2, 1):

@@ -6,29 +6,27 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from subprocess import PIPE
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, TypedDict, Unpack
 
 import attrs
 
-from cgctl import guarding, joined
+from cgctl import guarding
 from cgctl.controllers import CONTROLLERS, ControllerKeywords, Stats
 from cgctl.errors import (
     GroupExistsError,
-    GroupNotFoundError,
     OutOfMemoryError,
     ProcessError,
     SpecError,
     TimeoutExpired,
     UnsupportedError,
 )
-from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.group import Group
 from cgctl.launch.arguments import Argument, Stream, encode_argv
 from cgctl.launch.process import Process
 from cgctl.launch.start import popen as launch
+from cgctl.leaf import Leaf
 from cgctl.reading import controllers_in
 from cgctl.system import System
 from cgctl.units import parse_duration
@@ -74,67 +72,6 @@ class Completed:
             raise OutOfMemoryError(self)
         if self.returncode != 0:
             raise ProcessError(self)
-
-
-class Leaf:
-    """The group that one process tree has to itself, for as long as it runs.
-
-    Attributes:
-        group: the leaf.
-        stats: the final statistics, once the program has ended.
-        oom_killed: whether the kernel killed any of its processes at a memory limit.
-    """
-
-    def __init__(self, group: Group, above: Group | None) -> None:
-        self.group = group
-        self.stats = Stats()
-        self.oom_killed = False
-        self._above = above
-        self._kills_before = _oom_kills(above) if above else 0
-        self._existence = group._existence  # noqa: SLF001 - a leaf is guarded as a with block is
-        self._existence.make(ephemeral=True)
-
-    def kill(self) -> None:
-        """Send SIGKILL to the whole tree."""
-        with contextlib.suppress(GroupNotFoundError):
-            self.group.kill()
-
-    def finish(self) -> None:
-        """Kill what the payload left behind, read the final statistics, and remove the leaf."""
-        try:
-            with contextlib.suppress(GroupNotFoundError):
-                self.group.kill(timeout=_FINISH_TIMEOUT)
-                self.stats = self._final()
-                self.oom_killed = self._kills() > 0
-        finally:
-            # The next run below the same group wants the controllers again, and the caller where it is now.
-            self._existence.kill_and_remove(settle=self._above is None)
-
-    def kills(self) -> int:
-        """Return how many of its processes the kernel has killed at a memory limit."""
-        self.stats = self.group.stats("memory")
-        return self._kills()
-
-    def _kills(self) -> int:
-        memory = self.stats.memory
-        if memory is not None and memory.events is not None:
-            return memory.events.oom_kill or 0
-        # The leaf has no memory controller of its own: what happened above it meanwhile is the best there is.
-        return _oom_kills(self._above) - self._kills_before if self._above else 0
-
-    def _final(self) -> Stats:
-        stats = self.group.stats()
-        if self._above is None:
-            return stats
-        try:
-            above = self._above.stats("memory")
-        except GroupNotFoundError:
-            return stats
-        if stats.memory is None or stats.memory.peak is None or above.memory is None or above.memory.peak is None:
-            return attrs.evolve(stats, memory=stats.memory or above.memory)
-        # A leaf's counter may run some pages ahead of the group that holds the limit; no leaf used more than that one.
-        peak = min(stats.memory.peak, above.memory.peak)
-        return attrs.evolve(stats, memory=attrs.evolve(stats.memory, peak=peak))
 
 
 class LaunchKeywords(TypedDict, total=False):
@@ -239,9 +176,7 @@ def popen(argv: Sequence[Argument], **keywords: Unpack[PopenAll]) -> Process:
     parent, system = rest.pop("parent", None), rest.pop("system", None)
     controllers = {name: rest.pop(name) for name in CONTROLLERS if name in rest}
     _check(argv, rest)
-    inside = joined.innermost()
-    above = parent or (cast("Group", inside.group) if inside and system is None else None)
-    return _start(argv, lambda: Leaf(_fresh(parent, system, controllers), above), rest)
+    return _start(argv, lambda: Leaf(_fresh(parent, system, controllers)), rest)
 
 
 def popen_in(within: Group, argv: Sequence[Argument], /, **keywords: Unpack[LaunchKeywords]) -> Process:
@@ -277,9 +212,9 @@ def _leaf_below(group: Group) -> Leaf:
     places = group.address.require()
     controllers = {name: CONTROLLERS[name].spec() for name in controllers_in(group.system.filesystem, places)}
     try:
-        return Leaf(_fresh(group, None, controllers), group)
+        return Leaf(_fresh(group, None, controllers))
     except UnsupportedError:
-        return Leaf(_fresh(group, None, {}), group)
+        return Leaf(_fresh(group, None, {}))
 
 
 def _start(argv: Sequence[Argument], make: Callable[[], Leaf], keywords: dict[str, Any]) -> Process:
@@ -312,8 +247,8 @@ def _launch(argv: Sequence[Argument], leaf: Leaf, keywords: dict[str, Any]) -> P
 
 
 def _launch_once(argv: Sequence[Argument], leaf: Leaf, keywords: dict[str, Any], *, self_join: bool) -> Process:
-    with _doors(leaf.group) as doors:
-        how = {**keywords, **doors, "home": guarding.homes, "self_join": self_join}
+    with leaf.entrances() as entrances:
+        how = {**keywords, **entrances, "home": guarding.homes, "self_join": self_join}
         return launch(argv, leaf=leaf, group=leaf.group, **how)
 
 
@@ -323,39 +258,6 @@ _unborn: set[int] = set()
 
 def _births_fail() -> bool:
     return bool(_unborn) and guarding.own_helper().pid in _unborn
-
-
-@contextlib.contextmanager
-def _doors(group: Group) -> Iterator[dict[str, Any]]:
-    """Open what a child needs to get into a group: where it differs from the helper's, in every hierarchy.
-
-    Where the new group is not, that is the caller's present group: else a program that is run inside a joined group
-    would escape that one's limits, because the helper is outside.
-    """
-    system, own = group.system, guarding.own_helper()
-    filesystem = system.filesystem
-    assert isinstance(filesystem, KernelFilesystem), "only the real kernel has processes to start"  # noqa: S101
-    targets = system.directories_of(os.getpid())
-    targets |= {label: place.directory for label, place in group.address.existing().items()}
-    # One that was just started may still be on its way home.
-    present = system.directories_of(own.pid) | dict(joined.outermost_homes())
-    unified = system.layout.unified
-    with ExitStack() as opened:
-
-        def door(fd: int) -> int:
-            opened.callback(os.close, fd)
-            return fd
-
-        doors: dict[str, Any] = {"join": []}
-        for label, directory in targets.items():
-            if present.get(label) == directory:
-                continue
-            procs = door(filesystem.open_for_join(f"{directory}/cgroup.procs"))
-            if unified and label == unified.label:
-                doors |= {"into": door(filesystem.open_directory(directory)), "into_procs": procs}
-            else:
-                doors["join"].append(procs)
-        yield doors
 
 
 def _run(start: Callable[[Any], Process], argv: Sequence[Argument], keywords: dict[str, Any]) -> Completed:
@@ -415,11 +317,3 @@ def _communicate(process: Process, given: Any, limit: float | None, patience: fl
             return (*process.communicate(timeout=patience), True)
     process.kill()
     return (*process.communicate(), True)
-
-
-def _oom_kills(group: Group) -> int:
-    try:
-        memory = group.stats("memory").memory
-    except GroupNotFoundError:
-        return 0  # it is made on the way to the leaf, or has gone
-    return (memory.events.oom_kill or 0) if memory and memory.events else 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from cgctl.errors import SpecError, UnsupportedError
+from cgctl.errors import GroupNotFoundError, SpecError, UnsupportedError
 from cgctl.filesystem import Filesystem
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.layout import UNIFIED, Hierarchy, Layout, parse_membership, parse_mountinfo
@@ -179,7 +179,10 @@ class System:
         from cgctl.address import Address  # noqa: PLC0415 - an address knows its system, not the other way round
         from cgctl.group import Group  # noqa: PLC0415
 
-        return Group.at(Address(self, self.current_base(), ())).children()
+        try:
+            return Group.at(Address(self, self.current_base(), ())).children()
+        except GroupNotFoundError:  # CGCTL_BASE, before the first group
+            return []
 
     def _beside_supervisor(self, hierarchy: Hierarchy, directory: str) -> str:
         parent, _, leaf = directory.rpartition("/")

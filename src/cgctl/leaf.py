@@ -1,0 +1,127 @@
+"""The group that one process tree has to itself, for as long as it runs: how it gets in, and what is left of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import attrs
+
+from cgctl import guarding, joined
+from cgctl.controllers import MemoryStats, Stats
+from cgctl.errors import GroupNotFoundError
+from cgctl.filesystem.kernel import KernelFilesystem
+from cgctl.group import Group
+from cgctl.layout import UNIFIED
+from cgctl.reading import controllers_in
+
+__all__ = ["Leaf"]
+
+_FINISH_TIMEOUT = 10.0
+
+
+class Leaf:
+    """A fresh group for one program and all that it starts.
+
+    Attributes:
+        group: the leaf.
+        stats: the final statistics, once the program has ended.
+        oom_killed: whether the kernel killed any of its processes at a memory limit.
+    """
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.stats = Stats()
+        self.oom_killed = False
+        self._existence = group._existence  # noqa: SLF001 - a leaf is guarded as a with block is
+        self._existence.make(ephemeral=True)
+        places = group.address.existing()
+        self._counts_memory = "memory" in controllers_in(group.system.filesystem, places)
+        self._holder = self._nearest_with_memory()
+        self._kills_before = _kills(_memory(self._holder))
+
+    def kill(self) -> None:
+        """Send SIGKILL to the whole tree."""
+        with contextlib.suppress(GroupNotFoundError):
+            self.group.kill()
+
+    def finish(self) -> None:
+        """Kill what the payload left behind, read the final statistics, and remove the leaf."""
+        try:
+            with contextlib.suppress(GroupNotFoundError):
+                self.group.kill(timeout=_FINISH_TIMEOUT)
+                self.oom_killed = self.kills() > 0
+                self.stats = self._final()
+        finally:
+            # The next run below the same group wants the controllers again, and the caller where it is now.
+            self._existence.kill_and_remove(settle=not self.group.address.base.parts)
+
+    def kills(self) -> int:
+        """Return how many of its processes the kernel has killed at a memory limit.
+
+        A leaf without the memory controller is not told: then all that were killed meanwhile in the nearest group
+        above that has it are taken for its own.
+        """
+        if self._counts_memory:
+            return _kills(_memory(self.group))
+        return _kills(_memory(self._holder)) - self._kills_before
+
+    @contextlib.contextmanager
+    def entrances(self) -> Iterator[dict[str, Any]]:
+        """Open what a child needs to get into the leaf: where it differs from the helper's group, in every hierarchy.
+
+        Where the leaf is not, that is the nearest group above it, or else the caller's present one: a program that is
+        run inside a joined group would escape that one's limits, because the helper is outside.
+        """
+        system, own = self.group.system, guarding.own_helper()
+        filesystem = system.filesystem
+        assert isinstance(filesystem, KernelFilesystem), "only the real kernel has processes to start"  # noqa: S101
+        targets = system.directories_of(os.getpid()) | self.group.address.nearest()
+        # A helper that was just started may still be on its way home.
+        present = system.directories_of(own.pid) | dict(joined.outermost_homes())
+        with ExitStack() as opened:
+
+            def entrance(fd: int) -> int:
+                opened.callback(os.close, fd)
+                return fd
+
+            entrances: dict[str, Any] = {"join": []}
+            for label, directory in targets.items():
+                if present.get(label) == directory:
+                    continue
+                procs = entrance(filesystem.open_for_join(f"{directory}/cgroup.procs"))
+                if label == UNIFIED:
+                    entrances |= {"into": entrance(filesystem.open_directory(directory)), "into_procs": procs}
+                else:
+                    entrances["join"].append(procs)
+            yield entrances
+
+    def _nearest_with_memory(self) -> Group | None:
+        for address in self.group.address.above():
+            group = Group.at(address)
+            if _memory(group) is not None:
+                return group
+        return None
+
+    def _final(self) -> Stats:
+        stats, above = self.group.stats(), _memory(self._holder)
+        if not self._counts_memory:
+            return attrs.evolve(stats, memory=above)
+        if stats.memory is None or stats.memory.peak is None or above is None or above.peak is None:
+            return stats
+        # A leaf's counter may run some pages ahead of the group that holds the limit; no leaf used more than that one.
+        return attrs.evolve(stats, memory=attrs.evolve(stats.memory, peak=min(stats.memory.peak, above.peak)))
+
+
+def _memory(group: Group | None) -> MemoryStats | None:
+    try:
+        return group.stats("memory").memory if group else None
+    except GroupNotFoundError:
+        return None
+
+
+def _kills(memory: MemoryStats | None) -> int:
+    return (memory.events.oom_kill or 0) if memory and memory.events else 0
