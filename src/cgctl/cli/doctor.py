@@ -1,0 +1,67 @@
+"""``cgctl doctor``: what this machine can do, found by trying."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+import click
+
+import cgctl
+from cgctl.cli import checks, trials
+from cgctl.cli.checks import Bench, Check, Finding
+from cgctl.cli.output import JSON_OPTION, print_json, print_table
+
+__all__ = ["CHECKS", "doctor"]
+
+CHECKS: Final[tuple[Check, ...]] = (
+    checks.versions,
+    checks.hierarchies,
+    checks.controllers,
+    checks.own_group,
+    checks.base,
+    checks.pressure,
+    trials.group,
+    trials.swap,
+    trials.freeze_and_kill,
+    trials.launch,
+)
+"""All checks, in the order in which they are told."""
+
+
+@click.command()
+@JSON_OPTION
+def doctor(*, as_json: bool) -> int:
+    """Tell what this machine can do, why it cannot do the rest, and what would change that.
+
+    A small group is made for it, and programs are run in it. The exit status is 0 if programs can be run within limits.
+    """
+    with _bench() as bench:
+        findings = [finding for check in CHECKS for finding in check(bench)]
+    works = all(finding.ok for finding in findings if finding.required)
+    if as_json:
+        print_json({"works": works, "findings": findings})
+    else:
+        print_table(map(_row, findings), {"ok": "green", "missing": "red"})
+    return 0 if works else 1
+
+
+def _row(finding: Finding) -> tuple[str, str, str]:
+    if finding.ok:
+        return "ok", finding.name, finding.found
+    return "missing", finding.name, finding.reason + (f"; to fix: {finding.fix}" if finding.fix else "")
+
+
+@contextmanager
+def _bench() -> Iterator[Bench]:
+    """Look at the machine, and make a group to try things in, as far as that can be done."""
+    system = trial = trouble = None
+    with ExitStack() as made:
+        try:
+            system = cgctl.System.detect()
+            trial = made.enter_context(cgctl.Group(f"cgctl-doctor-{os.getpid()}", memory="64M", pids=8, join=False))
+        except cgctl.CgctlError as error:
+            trouble = error
+        yield Bench(system, trial, trouble)

@@ -1,0 +1,92 @@
+"""``memory=1G cpu.weight=200``: limits in words, as they are given to and printed by commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+import click
+
+import cgctl
+from cgctl.controllers import CONTROLLERS, Controller
+
+__all__ = ["Wishes", "describe", "parse_settings", "specs"]
+
+Wishes = dict[str, dict[str, Any]]
+"""Controller → attribute → value; the attribute ``""`` is the controller's shorthand."""
+
+
+def parse_settings(words: Iterable[str], wishes: Wishes | None = None) -> Wishes:
+    """Read ``CONTROLLER=VALUE`` and ``CONTROLLER.ATTRIBUTE=VALUE``, in addition to what is wished already.
+
+    Raises:
+        UsageError: a word is no such thing, or says again what was said.
+    """
+    found: Wishes = {name: dict(values) for name, values in (wishes or {}).items()}
+    for word in words:
+        name, equals, value = word.partition("=")
+        controller, _, attribute = name.partition(".")
+        if not equals or not controller:
+            msg = f"{word!r} is not a setting; give CONTROLLER=VALUE or CONTROLLER.ATTRIBUTE=VALUE, such as memory=1G"
+            raise click.UsageError(msg)
+        if controller not in CONTROLLERS:
+            msg = f"{word!r}: there is no controller {controller!r}; cgctl has {', '.join(CONTROLLERS)}"
+            raise click.UsageError(msg)
+        attributes = [row.attribute for row in CONTROLLERS[controller].settings]
+        if "." in name and attribute not in attributes:
+            msg = f"{word!r}: {controller} has no {attribute!r}; it has {', '.join(attributes)}"
+            raise click.UsageError(msg)
+        if attribute in found.setdefault(controller, {}):
+            msg = f"{word!r}: {name} was given before; leave one of them out"
+            raise click.UsageError(msg)
+        found[controller][attribute] = value
+    return found
+
+
+def specs(wishes: Wishes) -> dict[str, Any]:
+    """Make the keywords of :class:`cgctl.Group` of wishes.
+
+    Raises:
+        SpecError: a value is nonsense.
+    """
+    return {name: _spec(CONTROLLERS[name], values) for name, values in wishes.items()}
+
+
+def _spec(controller: Controller, values: Mapping[str, Any]) -> Any:
+    named = {attribute: _value(value) for attribute, value in values.items() if attribute}
+    if "" not in values:
+        return controller.spec(**named)
+    short = controller.parse(values[""])
+    values_of = {row.attribute: getattr(short, row.attribute) for row in controller.settings}
+    implied = {attribute: value for attribute, value in values_of.items() if value is not None}
+    # What is said in so many words is no mere consequence of the shorthand any more: it must be had.
+    return controller.spec(**(implied | named)) if implied.keys() & named.keys() else attrs.evolve(short, **named)
+
+
+def _value(value: Any) -> Any:
+    """Read the words for flags; all else is the spec's business."""
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    return words.get(value, value) if isinstance(value, str) else value
+
+
+def describe(limits: Any, names: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """List limits as settings: ``("memory.max", "1G")``; what the kernel does not have is left out."""
+    wanted = tuple(names) or tuple(CONTROLLERS)
+    return [
+        (f"{name}.{row.attribute}", _text(name, value))
+        for name in CONTROLLERS
+        if name in wanted and (spec := getattr(limits, name)) is not None
+        for row in CONTROLLERS[name].settings
+        if (value := getattr(spec, row.attribute)) is not None
+    ]
+
+
+def _text(controller: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, tuple):
+        return cgctl.convert.format_cpu_list(value)
+    if controller == "memory" and isinstance(value, int) and value >= 1024:  # noqa: PLR2004 - sizes; swappiness is less
+        return cgctl.convert.format_size(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
