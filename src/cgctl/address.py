@@ -69,6 +69,12 @@ class Address:
             names.append("freezer")
             names.extend(["cpuacct"] if "cpu" in specs else [])
         homes = {home.label: home for name in names if (home := layout.locate(name))}
+        if not homes and layout.unified:
+            # There is nowhere else to go: it is for this one to say why it cannot be had.
+            homes = {layout.unified.label: layout.unified}
+        if not homes:
+            reason = "neither a v2 hierarchy nor v1's freezer is mounted; mount one of them"
+            raise UnsupportedError("groups without a controller", reason)
         return tuple(self.place(home) for home in homes.values())
 
     def existing(self) -> dict[str, Place]:

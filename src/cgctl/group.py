@@ -24,6 +24,8 @@ from cgctl.system import Base, System, default_system
 from cgctl.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
+    from subprocess import Popen
+
     import psutil
 
     from cgctl.launch.arguments import Argument
@@ -279,7 +281,7 @@ class Group:
 
     # --- processes --------------------------------------------------------------------------------------------------
 
-    def add(self, process: int | psutil.Process | Process) -> None:
+    def add(self, process: int | psutil.Process | Process | Popen[Any]) -> None:
         """Move a running process, with all its threads, into the group; what it started before stays where it is.
 
         Raises:
@@ -436,4 +438,6 @@ def current() -> Group:
     """
     system = default_system()
     directories, refused = system.own_directories()
+    # Where no group can be made, this one can be read all the same.
+    directories = system.directories_of(os.getpid()) | directories
     return Group.at(Address(system, Base(directories=directories, refused=refused), ()))

@@ -17,9 +17,14 @@ def own_helper() -> Helper:
     return helper(homes)
 
 
-def guard(directories: Sequence[str]) -> int:
-    """Have a group removed when this process ends, however it does; return the token to end that."""
-    return own_helper().guard(directories)
+def guard(directories: Sequence[str], above: Sequence[str] = ()) -> int:
+    """Have a group removed when this process ends, however it does; return the token to end that.
+
+    Args:
+        directories: the group, in each hierarchy.
+        above: groups above it, innermost first, that go with it if they are empty then.
+    """
+    return own_helper().guard(directories, above)
 
 
 def release(token: int) -> None:

@@ -109,7 +109,9 @@ class Existence:
                 raise GroupExistsError(msg)
             try:
                 # The helper is told before anything is made, so that a kill in between leaves nothing.
-                self.token = _guard([place.directory for place in places]) if ephemeral else None
+                if ephemeral:
+                    above = _above(address, _made_above | _made_by(steps))
+                    self.token = _guard([place.directory for place in places], above)
                 execute(filesystem, steps)
             except BaseException as error:
                 self.keep()
@@ -174,10 +176,10 @@ def _is_overtaken(error: BaseException) -> bool:
     return isinstance(error, GroupNotFoundError)
 
 
-def _guard(directories: list[str]) -> int:
+def _guard(directories: list[str], above: list[str]) -> int:
     from cgctl import guarding  # noqa: PLC0415 - the launcher is needed here only
 
-    return guarding.guard(directories)
+    return guarding.guard(directories, above)
 
 
 def extend(address: Address, specs: Mapping[str, Any]) -> None:
@@ -255,24 +257,33 @@ _made_above: Final[set[str]] = set()
 
 
 def _note_above(steps: Plan, address: Address) -> None:
-    made = {step.path for step in steps if isinstance(step, Mkdir) and step.shared and not _is_leaf(step.path)}
-    _made_above.update(made)
+    _made_above.update(_made_by(steps))
     # One that is asked for by its own name is no longer just on the way.
     name = "/".join((*address.base.parts, *address.parts))
     _made_above.difference_update(f"{directory}/{name}" for directory in address.base.directories.values())
 
 
-def _remove_above(address: Address) -> None:
-    """Remove what was made on the way to a group, and ``CGCTL_BASE``, if nobody else uses it."""
+def _made_by(steps: Plan) -> set[str]:
+    return {step.path for step in steps if isinstance(step, Mkdir) and step.shared and not _is_leaf(step.path)}
+
+
+def _above(address: Address, made: set[str]) -> list[str]:
+    """Return what goes with a group if nobody else uses it: what was made on the way to it, and ``CGCTL_BASE``."""
     base, parts = address.base, (*address.base.parts, *address.parts)
     from_environment = len(base.parts) if base.origin.startswith("CGCTL_BASE") else 0
-    for depth in range(len(parts) - 1, 0, -1):
-        for directory in base.directories.values():
-            path = "/".join((directory, *parts[:depth]))
-            if depth <= from_environment or path in _made_above:
-                with contextlib.suppress(OSError):
-                    address.system.filesystem.rmdir(path)
-                    _made_above.discard(path)
+    return [
+        path
+        for depth in range(len(parts) - 1, 0, -1)
+        for directory in base.directories.values()
+        if (path := "/".join((directory, *parts[:depth]))) in made or depth <= from_environment
+    ]
+
+
+def _remove_above(address: Address) -> None:
+    for directory in _above(address, _made_above):
+        with contextlib.suppress(OSError):
+            address.system.filesystem.rmdir(directory)
+            _made_above.discard(directory)
 
 
 def _is_leaf(directory: str) -> bool:

@@ -110,7 +110,7 @@ class Helper:
     def __init__(self, home: Home | None) -> None:
         self.home = home
         self._owner = os.getpid()
-        self._guarded: dict[int, tuple[str, ...]] = {}
+        self._guarded: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}
         self._serving = True
         with launch_step(_START):
             self._identity = identity()
@@ -149,19 +149,20 @@ class Helper:
                 raise LaunchError(_ASK, errno.ECONNRESET, hint="it ended, and so did the next one") from error
         return _await_exec(pid, pidfd, report, deadline)
 
-    def guard(self, directories: Sequence[str]) -> int:
+    def guard(self, directories: Sequence[str], above: Sequence[str] = ()) -> int:
         """Have groups emptied and removed when this process ends, however it does. Returns at once.
 
         To be called *before* the groups are made, so that there is no moment in which they could be left behind.
 
         Args:
             directories: the absolute path of the group in each hierarchy.
+            above: groups above it, innermost first, that are then to be removed if they are empty.
 
         Returns:
             A token for :meth:`release`.
         """
         token = next(_tokens)
-        self.adopt(token, tuple(directories))
+        self.adopt(token, tuple(directories), tuple(above))
         return token
 
     def release(self, token: int) -> None:
@@ -176,14 +177,14 @@ class Helper:
 
     # What follows is for this module.
 
-    def adopt(self, token: int, directories: tuple[str, ...]) -> None:
+    def adopt(self, token: int, directories: tuple[str, ...], above: tuple[str, ...]) -> None:
         """Guard groups under a token that is known already."""
-        self._guarded[token] = directories
+        self._guarded[token] = directories, above
         _guards[token] = self
         try:
-            self._send(("guard", token, directories), (), Deadline(_SEND_TIMEOUT_SEC))
+            self._send(("guard", token, directories, above), (), Deadline(_SEND_TIMEOUT_SEC))
         except _HelperLostError:
-            helper(self.home).adopt(token, directories)
+            helper(self.home).adopt(token, directories, above)
 
     def disown(self, token: int) -> None:
         """Guard them no longer."""
@@ -209,8 +210,8 @@ class Helper:
         try:
             self._send(("retire",), (), Deadline(_SEND_TIMEOUT_SEC))
         except _HelperLostError:
-            for token, directories in tuple(self._guarded.items()):
-                successor.adopt(token, directories)
+            for token, (directories, above) in tuple(self._guarded.items()):
+                successor.adopt(token, directories, above)
         _retired.append(self)
         _collect()
 

@@ -5,7 +5,7 @@ tuples on a ``SOCK_SEQPACKET`` socket:
 
 - ``("spawn", job, count, size)``: make a child. Of the `count` descriptors that come along the first is where the
   answer goes; a `job` that is too large for a message is ``None``, and in the last of them, `size` bytes long;
-- ``("guard", token, directories)``: these groups are gone when the caller is;
+- ``("guard", token, directories, above)``: these groups go when the caller does, and then those above that are empty;
 - ``("release", token)``: these no longer;
 - ``("retire",)``: another helper serves from now on; end when nothing is guarded.
 
@@ -375,7 +375,7 @@ class Server:
         self.channel: _socket.socket | None = _socket.socket(fileno=channel)
         self.caller = caller
         self.own = Own()
-        self.guarded: dict[int, tuple[str, ...]] = {}
+        self.guarded: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}
         self.launching = True
         self.retired = False
 
@@ -422,7 +422,7 @@ class Server:
     def _handle(self, message: tuple[Any, ...], fds: list[int]) -> None:
         kind, *rest = message
         if kind == "guard":
-            self.guarded[rest[0]] = rest[1]
+            self.guarded[rest[0]] = rest[1], rest[2]
         elif kind == "release":
             self.guarded.pop(rest[0], None)
         elif kind == "spawn" and self.launching:
@@ -569,7 +569,14 @@ def main(arguments: Sequence[str]) -> None:
     server.serve()
     if server.channel is not None:
         server.channel.close()
-    clean([directory for directories in server.guarded.values() for directory in directories])
+    clean([directory for directories, _ in server.guarded.values() for directory in directories])
+    for _, above in server.guarded.values():
+        for directory in above:
+            if _is_group(directory):
+                try:  # noqa: SIM105 - contextlib is not worth its memory
+                    os.rmdir(directory)
+                except OSError:  # somebody else uses it
+                    pass
 
 
 if __name__ == "__main__":
