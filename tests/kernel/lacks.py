@@ -1,0 +1,267 @@
+"""What a layout or a kernel may lack: feature → how that is seen → why → since when it is there.
+
+The one place of these tests that knows versions. A test asks for its features by :func:`require`; where one is absent
+it is skipped, with the reason. But a kernel that is new enough to have it must have it: then the test fails.
+
+Nothing here asks cgctl: what is there is seen by making groups with bare system calls.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import attrs
+import pytest
+
+from tests.leaks import PREFIX
+from tests.require import skip_unless
+
+
+@attrs.frozen
+class Lack:
+    """Something that may be absent.
+
+    Attributes:
+        probe: whether it is there.
+        reason: why it may not be.
+        since: the release from which on it must be there; ``None`` where that is a matter of mounts, of how the kernel
+            was built or booted, or of the machine.
+    """
+
+    probe: Callable[[], bool]
+    reason: str
+    since: str | None = None
+
+
+# --- what is mounted ------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def hierarchies() -> dict[str, str]:
+    """Return mount points by controller: ``"v2"`` is the v2 hierarchy, ``"v1:memory"`` and so on those of v1."""
+    found: dict[str, str] = {}
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup2":
+            found.setdefault("v2", before.split(" ")[4])
+        elif kind == "cgroup":
+            for option in options.split(","):
+                found.setdefault(f"v1:{option}", before.split(" ")[4])
+    return found
+
+
+@functools.cache
+def v2_controllers() -> frozenset[str]:
+    """Return the controllers of the v2 hierarchy."""
+    if "v2" not in hierarchies():
+        return frozenset()
+    return frozenset(Path(hierarchies()["v2"], "cgroup.controllers").read_text(encoding="utf-8").split())
+
+
+@contextmanager
+def bare_group(mount_point: str) -> Iterator[Path]:
+    """Make a group with a bare mkdir, and remove it."""
+    path = Path(mount_point, f"{PREFIX}bare-{secrets.token_hex(3)}")
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        path.rmdir()
+
+
+@functools.cache
+def files(version: int) -> frozenset[str]:
+    """Return the names of all interface files that a group can have in hierarchies of one version."""
+    found: set[str] = set()
+    for key, mount_point in hierarchies().items():
+        if (key == "v2") != (version == 2):
+            continue
+        with suppress(OSError), _enabled(mount_point, version), bare_group(mount_point) as group:
+            found.update(entry.name for entry in group.iterdir() if entry.is_file())
+    return frozenset(found)
+
+
+@contextmanager
+def _enabled(mount_point: str, version: int) -> Iterator[None]:
+    """Enable all that a group could have, in v2's root, as long as it takes to look."""
+    control = Path(mount_point, "cgroup.subtree_control")
+    already = control.read_text(encoding="utf-8").split() if version == 2 else []
+    new = sorted(v2_controllers() - {*already}) if version == 2 else []
+    for name in new:
+        _control(control, f"+{name}")
+    try:
+        yield
+    finally:
+        for name in new:
+            _control(control, f"-{name}")
+
+
+def _control(path: Path, word: str) -> None:
+    """Enable or disable one controller; some cannot be (a real-time task is in the way of ``cpu``)."""
+    with suppress(OSError):
+        fd = os.open(path, os.O_WRONLY)
+        try:
+            os.write(fd, word.encode())
+        finally:
+            os.close(fd)
+
+
+def version_of(controller: str) -> int:
+    """Return in hierarchies of which version a controller is; 0 if in none."""
+    return 2 if controller in v2_controllers() else 1 if f"v1:{controller}" in hierarchies() else 0
+
+
+# --- what there may not be ------------------------------------------------------------------------------------------
+
+
+def _writable() -> bool:
+    mount_points = set(hierarchies().values())
+    return bool(mount_points) and all(os.access(path, os.W_OK) for path in mount_points) and os.geteuid() == 0
+
+
+def _mount_namespace() -> bool:
+    unshare = shutil.which("unshare")
+    return (
+        unshare is not None
+        and subprocess.run([unshare, "-m", "true"], check=False, capture_output=True).returncode == 0
+    )
+
+
+def _file(version: int, name: str) -> Callable[[], bool]:
+    return lambda: name in files(version)
+
+
+def _in_v1(controller: str) -> Lack:
+    return Lack(lambda: version_of(controller) == 1, f"controller {controller} is not in a v1 hierarchy here")
+
+
+def _somewhere(controller: str) -> Lack:
+    return Lack(lambda: version_of(controller) > 0, f"controller {controller} is in no mounted hierarchy here")
+
+
+FEATURES: dict[str, Lack] = {
+    "host": Lack(_writable, "not root, or cgroups are not mounted writable"),
+    "memory": _somewhere("memory"),
+    "cpu": _somewhere("cpu"),
+    "cpuset": _somewhere("cpuset"),
+    "pids": _somewhere("pids"),
+    "v1 memory": _in_v1("memory"),
+    "v1 cpu": _in_v1("cpu"),
+    "v1 cpuset": _in_v1("cpuset"),
+    "v2": Lack(lambda: "v2" in hierarchies(), "no v2 hierarchy is mounted"),
+    "no v2": Lack(lambda: "v2" not in hierarchies(), "a v2 hierarchy is mounted"),
+    "v2 memory": Lack(lambda: "memory" in v2_controllers(), "controller memory is not in the v2 hierarchy"),
+    "v2 cpu": Lack(lambda: "cpu" in v2_controllers(), "controller cpu is not in the v2 hierarchy"),
+    "v2 pids": Lack(lambda: "pids" in v2_controllers(), "controller pids is not in the v2 hierarchy"),
+    "no v2 pids": Lack(lambda: "pids" not in v2_controllers(), "controller pids is in the v2 hierarchy"),
+    "v2 cpuset": Lack(lambda: "cpuset" in v2_controllers(), "controller cpuset is not in the v2 hierarchy"),
+    "no systemd": Lack(lambda: not Path("/run/systemd/system").is_dir(), "systemd is the single writer of groups"),
+    "two processors": Lack(lambda: len(os.sched_getaffinity(0)) > 1, "there is one processor only"),
+    "mount namespace": Lack(_mount_namespace, "no mount namespace can be made"),
+    "swap accounting": Lack(
+        lambda: bool({"memory.memsw.limit_in_bytes"} & files(1) or {"memory.swap.max"} & files(2)),
+        "swap is not accounted (CONFIG_SWAP, swapaccount=1)",
+    ),
+    "cpu.idle": Lack(lambda: "cpu.idle" in files(1) | files(2), "groups cannot be idle", "5.15"),
+    "cgroup.kill": Lack(_file(2, "cgroup.kill"), "no v2 hierarchy, or before Linux 5.14"),
+    "memory.reclaim": Lack(_file(2, "memory.reclaim"), "no controller memory in v2, or before Linux 5.19"),
+    "no memory.reclaim": Lack(lambda: "memory.reclaim" not in files(2), "this kernel has memory.reclaim"),
+    "freezer": Lack(
+        lambda: "v1:freezer" in hierarchies() or "cgroup.freeze" in files(2), "nothing freezes (v1 freezer, or 5.2)"
+    ),
+    "cgroup.pressure": Lack(_file(2, "cgroup.pressure"), "no PSI, or before Linux 6.1"),
+    "cpuset partitions": Lack(_file(2, "cpuset.cpus.partition"), "controller cpuset is not in the v2 hierarchy"),
+}
+
+
+@attrs.frozen
+class Absent:
+    """An interface file that a group may be without.
+
+    Attributes:
+        since: the release that first has it, if this is why it may be absent.
+        unless: what else it takes: how the kernel was built or booted.
+    """
+
+    since: str | None = None
+    unless: str = ""
+
+
+_PSI = "CONFIG_PSI, psi=1"
+_SWAP = "CONFIG_SWAP, swapaccount=1"
+_ZSWAP = "CONFIG_ZSWAP"
+
+FILES: dict[str, Absent] = {
+    "cgroup.pressure": Absent("6.1", _PSI),
+    "cgroup.stat.local": Absent("6.18"),
+    "cpu.pressure": Absent(unless=_PSI),
+    "memory.pressure": Absent(unless=_PSI),
+    "cpu.idle": Absent("5.15"),
+    "cpu.max.burst": Absent("5.14"),
+    "cpu.cfs_burst_us": Absent("5.14"),
+    "cpu.stat.local": Absent("6.6"),
+    "cpu.uclamp.min": Absent(unless="CONFIG_UCLAMP_TASK_GROUP"),
+    "cpu.uclamp.max": Absent(unless="CONFIG_UCLAMP_TASK_GROUP"),
+    "cpu.rt_period_us": Absent(unless="CONFIG_RT_GROUP_SCHED"),
+    "cpu.rt_runtime_us": Absent(unless="CONFIG_RT_GROUP_SCHED"),
+    "cpuset.cpus.exclusive": Absent("6.7"),
+    "cpuset.cpus.exclusive.effective": Absent("6.7"),
+    "memory.memsw.limit_in_bytes": Absent(unless=_SWAP),
+    "memory.swap.max": Absent(unless=_SWAP),
+    "memory.swap.high": Absent(unless=_SWAP),
+    "memory.swap.current": Absent(unless=_SWAP),
+    "memory.swap.events": Absent(unless=_SWAP),
+    "memory.swap.peak": Absent("6.5", _SWAP),
+    "memory.zswap.max": Absent("5.19", _ZSWAP),
+    "memory.zswap.current": Absent("5.19", _ZSWAP),
+    "memory.zswap.writeback": Absent("6.8", _ZSWAP),
+    "memory.peak": Absent("5.19"),
+    "pids.peak": Absent("6.1"),
+    "pids.events.local": Absent("6.11"),
+}
+
+
+# Statistic → the release whose files first have the key.
+KEYS = {"nice_usec": "6.11", "nr_bursts": "5.14", "burst_usec": "5.14"}
+
+
+def require(*features: str) -> None:
+    """Go on where all features can be had; else skip the test, or fail it where this kernel is new enough."""
+    for feature in features:
+        lack = FEATURES[feature]
+        if lack.probe():
+            continue
+        if lack.since is not None and _running() >= _release(lack.since):
+            pytest.fail(f"{feature} must be here since Linux {lack.since} (this is {os.uname().release})")
+        skip_unless(feature, lack.reason)
+
+
+def is_excused(file: str) -> bool:
+    """Tell whether an interface file may be absent here, by the table."""
+    absent = FILES.get(file)
+    return absent is not None and bool(absent.unless or _running() < _release(absent.since or "0"))
+
+
+def is_excused_key(attribute: str) -> bool:
+    """Tell whether a file that is there may be without a statistic's key, by the table."""
+    return attribute in KEYS and _running() < _release(KEYS[attribute])
+
+
+def _release(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
+
+
+@functools.cache
+def _running() -> tuple[int, ...]:
+    match = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    assert match is not None
+    return int(match[1]), int(match[2])

@@ -1,0 +1,154 @@
+"""Programs for groups to hold: each is an argument list. Those that stay say ``ready`` once they are what they are."""
+
+from __future__ import annotations
+
+import sys
+
+
+def python(source: str, *arguments: object) -> list[str]:
+    """Run Python source, without site-packages, which start slowly."""
+    return [sys.executable, "-I", "-S", "-c", source, *map(str, arguments)]
+
+
+_HOG = """
+import sys, time
+held = []
+for _ in range(int(sys.argv[1])):
+    held.append(b"x" * (1 << 20))  # writes to every page
+print("ready", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+_SPINNER = """
+import sys, time
+print("ready", flush=True)
+begun, used = time.monotonic(), time.process_time()
+while time.monotonic() - begun < float(sys.argv[1]):
+    for _ in range(2000):
+        pass
+print(time.process_time() - used, time.monotonic() - begun, flush=True)
+"""
+
+_FORK_BOMB = """
+import json, os, signal, sys
+children, error = [], 0
+for _ in range(int(sys.argv[1])):
+    try:
+        pid = os.fork()
+    except OSError as refused:
+        error = refused.errno
+        break
+    if pid == 0:
+        signal.pause()
+    children.append(pid)
+print(json.dumps({"forks": len(children), "errno": error}), flush=True)
+for pid in children:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+"""
+
+_SLEEPER = """
+import time
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+_STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+while True:
+    time.sleep(600)
+"""
+
+_POLITE = """
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+_DAEMONISER = """
+import os, sys, time
+reading, writing = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.write(writing, b"%d" % os.getpid())
+        os.close(writing)
+        if sys.argv[1] == "closed":
+            for fd in (0, 1, 2):
+                os.close(fd)
+        time.sleep(600)
+    os._exit(0)
+os.wait()
+print(os.read(reading, 20).decode(), flush=True)
+"""
+
+_FAMILY = """
+import os, time
+for _ in range(2):
+    if os.fork() == 0:
+        time.sleep(600)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+_SAY = """
+import sys
+print(sys.argv[1], flush=True)
+print(sys.argv[2], file=sys.stderr, flush=True)
+sys.exit(int(sys.argv[3]))
+"""
+
+_COPY = """
+import sys
+sys.stdout.buffer.write(sys.stdin.buffer.read().upper())
+"""
+
+_WHERE = """
+print(open("/proc/self/cgroup").read(), end="")
+"""
+
+SLEEPER = python(_SLEEPER)
+"""Sleeps until it is killed."""
+
+STUBBORN = python(_STUBBORN)
+"""Sleeps, and does not mind SIGTERM."""
+
+POLITE = python(_POLITE)
+"""Sleeps, and exits with status 7 at SIGTERM."""
+
+FAMILY = python(_FAMILY)
+"""Sleeps, and so do two children."""
+
+COPY = python(_COPY)
+"""Reads all, writes it in capitals."""
+
+WHERE = python(_WHERE)
+"""Prints its ``/proc/self/cgroup``."""
+
+
+def hog(mebibytes: int, hold_sec: float = 0) -> list[str]:
+    """Touch so much memory in steps of 1 MiB, say ``ready``, and hold it."""
+    return python(_HOG, mebibytes, hold_sec)
+
+
+def spinner(seconds: float) -> list[str]:
+    """Use all the processor time to be had; print the time used and the time passed."""
+    return python(_SPINNER, seconds)
+
+
+def fork_bomb(attempts: int) -> list[str]:
+    """Fork until it is refused; print as JSON how often it worked, and the errno."""
+    return python(_FORK_BOMB, attempts)
+
+
+def daemoniser(fds: str = "closed") -> list[str]:
+    """Exit, and leave a daemon behind whose pid it prints; the daemon keeps its descriptors if ``"open"``."""
+    return python(_DAEMONISER, fds)
+
+
+def say(stdout: str, stderr: str = "", status: int = 0) -> list[str]:
+    """Print to both streams, and exit with a status."""
+    return python(_SAY, stdout, stderr, status)

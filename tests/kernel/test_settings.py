@@ -1,0 +1,193 @@
+"""Every row of the settings, on this kernel: set through the API and read back, or refused for the reason it states."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+import cgctl
+from cgctl import MAX
+from cgctl.controllers import CONTROLLERS, Row
+from tests.kernel import lacks
+from tests.kernel.conftest import Make
+
+pytestmark = pytest.mark.host
+
+_M = 1 << 20
+_LAST = max(os.sched_getaffinity(0))
+
+# Attribute → specs to give, one after the other, and what the kernel then holds of that attribute.
+VALUES: dict[str, list[tuple[dict[str, Any], Any]]] = {
+    "core.max_depth": [({"max_depth": 3}, 3), ({"max_depth": MAX}, MAX)],
+    "core.max_descendants": [({"max_descendants": 0}, 0), ({"max_descendants": 7}, 7)],
+    "core.pressure": [({"pressure": False}, False), ({"pressure": True}, True)],
+    "cpuset.cpus": [({"cpus": f"{_LAST}"}, (_LAST,)), ({"cpus": [0]}, (0,))],
+    "cpuset.mems": [({"mems": "0"}, (0,)), ({"mems": (0,)}, (0,))],
+    "cpuset.exclusive": [({"cpus": f"{_LAST}", "exclusive": f"{_LAST}"}, (_LAST,)), ({"exclusive": ""}, ())],
+    "cpuset.partition": [({"cpus": f"{_LAST}", "partition": "root"}, "root"), ({"partition": "member"}, "member")],
+    "cpu.max": [({"max": 0.5}, 0.5), ({"max": "125%"}, 1.25), ({"max": MAX}, MAX)],
+    "cpu.period_usec": [({"max": 0.5, "period_usec": 50_000}, 50_000), ({"period_usec": "200ms"}, 200_000)],
+    "cpu.burst_usec": [({"max": 0.5, "burst_usec": 10_000}, 10_000), ({"burst_usec": 0}, 0)],
+    "cpu.idle": [({"idle": True}, True), ({"idle": False}, False)],
+    "cpu.weight": [({"weight": 1}, 1), ({"weight": 333}, 333), ({"weight": 10_000}, 10_000)],
+    "cpu.uclamp_min": [({"uclamp_min": 10.5}, 10.5), ({"uclamp_min": 0}, 0.0)],
+    "cpu.uclamp_max": [({"uclamp_max": 50}, 50.0), ({"uclamp_max": MAX}, MAX)],
+    "cpu.rt_period_usec": [({"rt_period_usec": 500_000}, 500_000)],
+    "cpu.rt_runtime_usec": [({"rt_runtime_usec": 1_000}, 1_000), ({"rt_runtime_usec": 0}, 0)],
+    "memory.max": [({"max": "64M"}, 64 * _M), ({"max": 5_000_001}, 4_997_120), ({"max": MAX}, MAX)],
+    "memory.swap_max": [({"max": "64M", "swap_max": "16M"}, 16 * _M), ({"max": "32M", "swap_max": 0}, 0)],
+    "memory.high": [({"high": "48M"}, 48 * _M), ({"high": MAX}, MAX)],
+    "memory.low": [({"low": "8M"}, 8 * _M), ({"low": 0}, 0)],
+    "memory.min": [({"min": "8M"}, 8 * _M), ({"min": 0}, 0)],
+    "memory.swap_high": [({"swap_high": "8M"}, 8 * _M), ({"swap_high": MAX}, MAX)],
+    "memory.zswap_max": [({"zswap_max": "8M"}, 8 * _M), ({"zswap_max": 0}, 0)],
+    "memory.zswap_writeback": [({"zswap_writeback": False}, False), ({"zswap_writeback": True}, True)],
+    "memory.oom_group": [({"oom_group": True}, True), ({"oom_group": False}, False)],
+    "memory.soft_limit": [({"soft_limit": "32M"}, 32 * _M), ({"soft_limit": MAX}, MAX)],
+    "memory.swappiness": [({"swappiness": 10}, 10), ({"swappiness": 100}, 100)],
+    "memory.oom_kill_disable": [({"oom_kill_disable": True}, True), ({"oom_kill_disable": False}, False)],
+    "pids.max": [({"max": 0}, 0), ({"max": 5}, 5), ({"max": MAX}, MAX)],
+}
+
+ROWS = [
+    pytest.param(controller, row, id=f"{controller}.{row.attribute}")
+    for controller, each in CONTROLLERS.items()
+    for row in each.settings
+]
+
+
+def _is_here(row: Row) -> bool:
+    side = _side(row)
+    return side is not None and side.file in lacks.files(_version(row))
+
+
+def _version(row: Row) -> int:
+    side = row.v2 or row.v1
+    assert side is not None
+    return lacks.version_of(side.controller) if side.controller != "cgroup" else 2 * ("v2" in lacks.hierarchies())
+
+
+def _side(row: Row) -> Any:
+    return row.side(_version(row)) if _version(row) else None
+
+
+HERE = [param for param in ROWS if _is_here(param.values[1])]  # type: ignore[arg-type]
+NOT_HERE = [param for param in ROWS if not _is_here(param.values[1])]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("controller", "row"), HERE)
+def test_what_is_set_is_held(controller: str, row: Row, name: str, make: Make) -> None:
+    """A value given to create or update is what ``limits`` then reads, rounded; nothing is left to do."""
+    spec = CONTROLLERS[controller].spec
+    attribute = row.attribute
+    (first, held), *others = VALUES[f"{controller}.{attribute}"]
+    # Below the root: there real-time budgets are to be had, and partitions.
+    group = make(name=f"/{name}", exist_ok=True, **{controller: spec(**first)})
+
+    assert held == getattr(getattr(group.limits(), controller), attribute)
+    assert len(group.plan()) == 0
+    for values, held in others:
+        assert held == getattr(getattr(group.update(**{controller: spec(**values)}), controller), attribute)
+
+
+@pytest.mark.parametrize(("controller", "row"), NOT_HERE)
+def test_what_cannot_be_had_is_refused(controller: str, row: Row, name: str) -> None:
+    """A setting that this layout or kernel lacks raises UnsupportedError, with the reason and release of its row."""
+    values, _ = VALUES[f"{controller}.{row.attribute}"][0]
+    side = _side(row)
+    with pytest.raises(cgctl.UnsupportedError) as caught:
+        cgctl.Group(name, **{controller: CONTROLLERS[controller].spec(**values)}).create()
+
+    # (feature, reason, since) as the layout, the row or the file has it.
+    if _version(row) == 0 and controller != "core":
+        assert caught.value.reason.startswith(f"controller '{controller}' is in no mounted hierarchy")
+    elif side is None:
+        assert (caught.value.reason, caught.value.since) == (row.reason, None)
+    else:
+        assert lacks.is_excused(side.file)
+        assert side.file in caught.value.reason
+        assert caught.value.since == side.since or "boot with" in caught.value.reason
+
+
+def test_every_row_has_values() -> None:
+    """No row is without a value to be tried, and no value without a row."""
+    rows = {f"{controller}.{row.attribute}" for controller, each in CONTROLLERS.items() for row in each.settings}
+
+    assert set(VALUES) == rows
+
+
+@pytest.mark.parametrize("limit", [50 * _M, 200 * _M])
+def test_v1_memory_and_swap_move_together(limit: int, make: Make) -> None:
+    """Changing the memory limit alone, up or down, leaves the swap allowed as it was."""
+    lacks.require("v1 memory", "swap accounting")
+    group = make(memory=cgctl.Memory(max=100 * _M, swap_max=10 * _M))
+    memory = group.update(memory=cgctl.Memory(max=limit)).memory
+
+    assert memory is not None
+    assert (memory.max, memory.swap_max) == (limit, 10 * _M)
+
+
+@pytest.mark.parametrize(("max_", "period"), [(0.2, 20_000), (2.0, 500_000), (1.0, 10_000)])
+def test_quota_and_period_change_together(max_: float, period: int, make: Make) -> None:
+    """Any change of quota and period is taken, also below a parent that allows no more."""
+    lacks.require("cpu")
+    parent = make(cpu=2.0)
+    group = make(name="child", parent=parent, cpu=cgctl.Cpu(max=0.5, period_usec=100_000))
+    cpu = group.update(cpu=cgctl.Cpu(max=max_, period_usec=period)).cpu
+
+    assert cpu is not None
+    assert (cpu.max, cpu.period_usec) == (max_, period)
+
+
+def test_period_alone_keeps_the_amount(make: Make) -> None:
+    """A new period changes the quota with it: the CPUs allowed stay the same."""
+    lacks.require("cpu")
+    group = make(cpu=0.5)
+    cpu = group.update(cpu=cgctl.Cpu(period_usec=20_000)).cpu
+
+    assert cpu is not None
+    assert (cpu.max, cpu.period_usec) == (0.5, 20_000)
+
+
+def test_weight_of_an_idle_group_needs_idle_off(make: Make) -> None:
+    """An idle group has no weight; idle off and a weight together are taken."""
+    lacks.require("cpu", "cpu.idle")
+    group = make(cpu=cgctl.Cpu(idle=True))
+    with pytest.raises(cgctl.SpecError, match="idle=False"):
+        group.update(cpu=cgctl.Cpu(weight=50))
+    cpu = group.update(cpu=cgctl.Cpu(idle=False, weight=50)).cpu
+
+    assert cpu is not None
+    assert (cpu.idle, cpu.weight) == (False, 50)
+
+
+def test_nothing_is_changed_unasked(make: Make) -> None:
+    """``None`` leaves a setting, and an update of one controller the others, as they are."""
+    lacks.require("memory", "pids")
+    group = make(memory="64M", pids=5)
+    before = group.limits()
+    group.update(pids=9)
+
+    assert group.limits().memory == before.memory
+    assert group.limits().pids == cgctl.Pids(max=9)
+
+
+def test_shorthand_of_memory_allows_no_swap(make: Make) -> None:
+    """``memory="64M"`` is 64 MiB, and no swap beyond where swap is accounted."""
+    lacks.require("memory")
+    memory = make(memory="64M").limits().memory
+
+    assert memory is not None
+    assert memory.max == 64 * _M
+    assert memory.swap_max in (0, None)
+
+
+def test_a_v1_cpuset_takes_processes_at_once(make: Make) -> None:
+    """What is not asked of a cpuset is inherited, also where the kernel starts with empty lists."""
+    lacks.require("v1 cpuset")
+    group = make(cpuset="0", name="a/b").update(cpuset=cgctl.Cpuset(cpus=(0,)))
+
+    assert group.cpuset is not None
+    assert group.cpuset.mems == (0,)
