@@ -31,10 +31,14 @@ def main() -> int:
         print(f"\nno limit could be set here: {error}", file=sys.stderr)
         return 1
     memory = result.stats.memory
+    if hierarchy is None or memory is None or memory.events is None:
+        print("the kernel told nothing of the memory that was used", file=sys.stderr)
+        return 1
+    peak = f"{memory.peak / MIB:.1f} MiB" if memory.peak is not None else "not told by this kernel (since Linux 5.19)"
     print()
     print()
     print(f"limit       {LIMIT}")
-    print(f"peak        {memory.peak / MIB:.1f} MiB")
+    print(f"peak        {peak}")
     print(f"OOM kills   {memory.events.oom_kill}")
     print(f"hierarchy   cgroup v{hierarchy.version} at {hierarchy.mount_point}")
     print(f"exit status {result.returncode}")

@@ -27,8 +27,8 @@ from cgctl.errors import LaunchError
 from cgctl.launch import children, client
 from cgctl.launch.client import helper
 from cgctl.launch.process import Process
-from cgctl.launch.start import popen
 from cgctl.launch.spawn import Inherited, Spawn, encode, hint
+from cgctl.launch.start import popen
 from tests.require import skip_unless
 
 pytestmark = pytest.mark.host
@@ -64,6 +64,9 @@ def own_groups() -> dict[str, Path]:
 
 class Place:
     """One group, in each hierarchy that this machine has; it is a leaf as :class:`Process` wants one."""
+
+    stats: Any = None
+    oom_killed = False
 
     def __init__(self, stack: ExitStack, *, guarded: bool = False, below: Place | None = None) -> None:
         name = f"cgctl-t-{secrets.token_hex(4)}"
@@ -120,6 +123,9 @@ class Place:
 
 class Shared:
     """The leaf of a program that is not alone in its group: nothing happens to the others."""
+
+    stats: Any = None
+    oom_killed = False
 
     def kill(self) -> None:
         """Kill nobody."""
