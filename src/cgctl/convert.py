@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 
-from cgctl.errors import SpecError
+from cgctl.errors import SpecError, shown
 from cgctl.formats import format_cpu_list, parse_cpu_list
 from cgctl.units import format_size, parse_size
 
@@ -29,6 +29,7 @@ __all__ = [
 MIN_SHARES, MAX_SHARES = 2, 262144
 MIN_WEIGHT, MAX_WEIGHT = 1, 10000
 MIN_BLKIO, MAX_BLKIO = 10, 1000
+MOST = 2**64 - 1
 
 
 def shares_to_weight(shares: int) -> int:
@@ -39,7 +40,7 @@ def shares_to_weight(shares: int) -> int:
     as the kernel does; 0 stays 0 (OCI: not set). Source: opencontainers/cgroups, 2025.
 
     Raises:
-        SpecError: it is negative or no ``int``.
+        SpecError: it is no ``int``, negative, or 2**64 and more.
     """
     shares = _whole(shares, "shares", 0)
     if shares == 0:
@@ -76,7 +77,7 @@ def shares_to_weight_linear(shares: int) -> int:
     it, so monitors that read their groups need it. 0 stays 0.
 
     Raises:
-        SpecError: it is negative or no ``int``.
+        SpecError: it is no ``int``, negative, or 2**64 and more.
     """
     shares = _whole(shares, "shares", 0)
     if shares == 0:
@@ -145,11 +146,11 @@ def memory_swap_to_swap_max(memory_swap: int, memory: int) -> int:
     return memory_swap - memory
 
 
-def _whole(value: object, what: str, low: int, high: int | None = None) -> int:
+def _whole(value: object, what: str, low: int, high: int = MOST) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        msg = f"{what}={value!r}: not a whole number; give an int"
+        msg = f"{what}={shown(value)}: not a whole number; give an int"
         raise SpecError(msg)
-    if value < low or (high is not None and value > high):
-        msg = f"{what}={value!r}: out of range; give {low} to {'2**64-1' if high is None else high}"
+    if not low <= value <= high:
+        msg = f"{what}={shown(value)}: out of range; give {low} to {'2**64-1' if high == MOST else high}"
         raise SpecError(msg)
     return value

@@ -26,12 +26,16 @@ from posixpath import basename, dirname
 from typing import Final
 
 from cgctl.errors import CgctlError, GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
-from cgctl.plan import Mkdir, Rmdir, Snapshot, Step, Write
+from cgctl.plan import Mkdir, Rmdir, Signal, Snapshot, Step, Write
 
 __all__ = ["explain", "needs"]
 
 Answer = str | CgctlError | None
 Rule = Callable[[Step, int, Snapshot], Answer]
+
+_IMMOVABLE: Final = (
+    "the process is a kernel thread or a real-time task without a budget in this group; it cannot be moved"
+)
 
 
 def needs(step: Step, errno: int) -> frozenset[str]:
@@ -42,9 +46,9 @@ def needs(step: Step, errno: int) -> frozenset[str]:
         return frozenset()
     group = dirname(path) if isinstance(step, Write) else path
     names = ("cgroup.controllers", "cgroup.procs", "cgroup.type", "cgroup.max.depth", "cgroup.max.descendants")
-    beside = ("memory.usage_in_bytes", "pids.current", "cpu.idle", "cpuset.cpus", "cpuset.mems", "cgroup.subtree_control")
+    beside = ("memory.usage_in_bytes", "cpu.idle", "cpuset.cpus", "cpuset.mems", "cgroup.subtree_control")
     parent = dirname(group)
-    above = ("cgroup.subtree_control", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpuset.cpus", "cpuset.mems", "cgroup.procs")
+    above = ("cgroup.subtree_control", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpuset.cpus", "cpuset.mems")
     return frozenset([f"{group}/{name}" for name in names + beside] + [f"{parent}/{name}" for name in above + names])
 
 
@@ -70,28 +74,29 @@ def _exists(step: Step, errno: int, snapshot: Snapshot) -> Answer:
 
 
 def _vanished(step: Step, errno: int, snapshot: Snapshot) -> Answer:
-    if isinstance(step, Write) and errno in {ENOENT, ENODEV} and snapshot.missing(f"{dirname(step.path)}/cgroup.procs"):
-        return GroupNotFoundError(f"{step}: the group {dirname(step.path)} is not there; it was removed meanwhile, or never made")
-    if isinstance(step, Mkdir) and errno in {ENOENT, ENODEV}:
-        return GroupNotFoundError(f"{step}: the parent {dirname(step.path)} is not there; it was removed meanwhile")
+    if errno not in {ENOENT, ENODEV}:
+        return None
+    above = dirname(getattr(step, "path", ""))
+    if isinstance(step, Write) and snapshot.missing(f"{above}/cgroup.procs"):
+        return GroupNotFoundError(f"{step}: the group {above} is not there; it was removed meanwhile, or never made")
+    if isinstance(step, Mkdir):
+        return GroupNotFoundError(f"{step}: the parent {above} is not there; it was removed meanwhile")
     return None
 
 
 def _no_file(step: Step, errno: int, snapshot: Snapshot) -> Answer:
-    if not isinstance(step, Write) or errno not in {ENOENT, EACCES}:
+    if not isinstance(step, Write) or errno != ENOENT:
         return None
     group = dirname(step.path)
     controller = basename(step.path).split(".", 1)[0]
     above = f"{dirname(group)}/cgroup.subtree_control"
     enabled = snapshot.text(above)
-    if errno == ENOENT and basename(step.path) == "cgroup.subtree_control":
-        return None
-    if errno == ENOENT and enabled is not None and controller != "cgroup" and controller not in enabled.split():
+    if enabled is not None and controller != "cgroup" and controller not in enabled.split():
         return (
             f"controller {controller!r} is not enabled in {above} (enabled: {enabled.strip() or 'none'});"
             " enable it there, or ask systemd to delegate it"
         )
-    if errno == ENOENT and step.feature:
+    if step.feature:
         return UnsupportedError(step.feature, f"this kernel has no {basename(step.path)}", step.since)
     return None
 
@@ -121,12 +126,14 @@ def _procs(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     empty = [name for name in ("cpuset.cpus", "cpuset.mems") if not (snapshot.text(f"{group}/{name}") or "x").strip()]
     return {
         ESRCH: "there is no such process; it has ended",
-        EBUSY: f"the group has controllers enabled for groups below it ({enabled}) and so takes no process; use a group below it",
+        EBUSY: f"the group has controllers enabled for groups below it ({enabled}) and so takes no process;"
+        " use a group below it",
         EOPNOTSUPP: f"the group's type is {kind!r}, which takes no process; use another group",
-        ENOSPC: f"{' and '.join(empty) or 'cpuset.cpus or cpuset.mems'} of the group is empty; set cpuset= with cpus and mems",
-        EINVAL: "the process is a kernel thread or a real-time task without a budget in this group; it cannot be moved",
-        EACCES: "moving needs write access to cgroup.procs of the two groups' common ancestor; ask for a delegated group"
-        " that holds both",
+        ENOSPC: f"{' and '.join(empty) or 'cpuset.cpus or cpuset.mems'} of the group is empty;"
+        " set cpuset= with cpus and mems",
+        EINVAL: _IMMOVABLE,
+        EACCES: "moving needs write access to cgroup.procs of the two groups' common ancestor; ask for a delegated"
+        " group that holds both",
         EAGAIN: "a limit of the group is reached; raise it",
     }.get(errno)
 
@@ -137,7 +144,10 @@ def _memory(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     group = dirname(step.path)
     if errno == EBUSY:
         usage = (snapshot.text(f"{group}/memory.usage_in_bytes") or "?").strip()
-        return f"the group uses {usage} bytes and cannot be reclaimed below the new limit; free memory, or give a higher limit"
+        return (
+            f"the group uses {usage} bytes and cannot be reclaimed below the new limit;"
+            " free memory, or give a higher limit"
+        )
     if errno == EINVAL:
         return "v1 wants limit <= memory+swap at every moment, and no setting in the root group; give a consistent pair"
     return None
@@ -152,7 +162,9 @@ def _cpu(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     quota = (snapshot.text(f"{parent}/cpu.cfs_quota_us") or "").strip()
     if quota and quota != "-1":
         period = (snapshot.text(f"{parent}/cpu.cfs_period_us") or "").strip()
-        return f"v1 allows no more than the parent's quota ({quota} of {period} us), nor less than a child's; ask for less"
+        return (
+            f"v1 allows no more than the parent's quota ({quota} of {period} us), nor less than a child's; ask for less"
+        )
     return None
 
 
@@ -194,17 +206,25 @@ def _rmdir(step: Step, errno: int, snapshot: Snapshot) -> Answer:
 
 def _privilege(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     del snapshot
+    if errno not in {EACCES, EPERM, EROFS}:
+        return None
+    if isinstance(step, Signal):
+        return f"process {step.pid} is another user's; run as root, or as that user"
     if errno == EROFS:
-        return (
-            "the cgroup filesystem is mounted read-only; in a container ask for a writable one (docker run --privileged,"
-            " or podman run --security-opt unmask=/sys/fs/cgroup), elsewhere remount it read-write"
+        answer = (
+            "the cgroup filesystem is mounted read-only; in a container ask for a writable one"
+            " (docker run --privileged, or podman run --security-opt unmask=/sys/fs/cgroup),"
+            " elsewhere remount it read-write"
         )
-    if errno in {EACCES, EPERM}:
-        where = dirname(getattr(step, "path", ""))
-        return (
-            f"this user may not change {where}; run as root, or in a delegated group (systemd-run --user --scope -p Delegate=yes)"
+    else:
+        answer = (
+            f"this user may not change {dirname(step.path)}; run as root, or in a delegated group"
+            " (systemd-run --user --scope -p Delegate=yes)"
         )
-    return None
+    if isinstance(step, Mkdir) or basename(step.path) == "cgroup.subtree_control":
+        # No group can be had in this place: a matter of the layout, not of one limit or the other.
+        return UnsupportedError(f"a group in {dirname(step.path)}", str(StepError(step, errno, hint=answer)))
+    return answer
 
 
 _RULES: Final[tuple[Rule, ...]] = (

@@ -7,9 +7,9 @@ The class says who is to blame, the attributes say what happened, and the text s
 from __future__ import annotations
 
 import errno as _errno
-from subprocess import CalledProcessError
-from subprocess import TimeoutExpired as _TimeoutExpired
-from typing import Any
+from subprocess import CalledProcessError  # noqa: TID251 - the class alone; nothing is started
+from subprocess import TimeoutExpired as _TimeoutExpired  # noqa: TID251 - the same
+from typing import Any, Final
 
 __all__ = [
     "CgctlError",
@@ -23,7 +23,12 @@ __all__ = [
     "TimeoutExpired",
     "UnsupportedError",
     "errno_name",
+    "shown",
 ]
+
+# Where Python's table has the other of two names, the one that the kernel's documentation uses.
+_NAMES: Final = {_errno.EOPNOTSUPP: "EOPNOTSUPP", _errno.EDEADLK: "EDEADLK"}
+_LONGEST_SHOWN: Final = 200
 
 
 def errno_name(number: int) -> str:
@@ -32,10 +37,20 @@ def errno_name(number: int) -> str:
     Args:
         number: an errno value; unknown ones are shown as ``errno N``.
     """
-    # Python's table has two names for 95; the cgroup documentation says EOPNOTSUPP.
-    if number == _errno.EOPNOTSUPP:
-        return "EOPNOTSUPP"
-    return _errno.errorcode.get(number, f"errno {number}")
+    return _NAMES.get(number) or _errno.errorcode.get(number, f"errno {number}")
+
+
+def shown(value: object) -> str:
+    """Return a value's ``repr`` for a message; the end of a very long one is left out.
+
+    Args:
+        value: anything that was given for an argument, be it an ``int`` of a million digits.
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more digits than sys.get_int_max_str_digits()
+        return f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:80]}… ({len(text)} characters)"
 
 
 class CgctlError(Exception):
@@ -115,7 +130,8 @@ class StepError(_KernelRefusal):
         self.done = done
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.step, self.errno, {"done": self.done, "hint": self.hint, "filename": self.filename})
+        keywords = {"done": self.done, "hint": self.hint, "filename": self.filename}
+        return _rebuild, (type(self), self.step, self.errno, keywords)
 
 
 class LaunchError(_KernelRefusal):
@@ -153,8 +169,12 @@ class OutOfMemoryError(ProcessError):
 
     def __str__(self) -> str:
         memory = getattr(self.completed.stats, "memory", None)
-        peak = f" (peak {memory.peak} bytes)" if memory is not None else ""
-        return f"command {self.cmd!r} was killed by the kernel at its memory limit{peak}; raise memory= or make it need less"
+        held = getattr(memory, "peak", None)
+        peak = "" if held is None else f" (peak {held} bytes)"
+        return (
+            f"command {self.cmd!r} was killed by the kernel at its memory limit{peak};"
+            " raise memory= or make it need less"
+        )
 
 
 class TimeoutExpired(ProcessError, _TimeoutExpired):
@@ -174,10 +194,11 @@ class TimeoutExpired(ProcessError, _TimeoutExpired):
     ) -> None:
         _TimeoutExpired.__init__(self, cmd, timeout, output, stderr)
         self.completed = completed
-        self.returncode = completed.returncode if completed is not None else None
+        self.returncode = completed.returncode if completed is not None else None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.cmd, self.timeout, self.output, self.stderr)
+        state = {"completed": self.completed, "returncode": self.returncode}
+        return type(self), (self.cmd, self.timeout, self.output, self.stderr), state
 
     def __str__(self) -> str:
         return f"{self.cmd!r} timed out after {self.timeout} s"

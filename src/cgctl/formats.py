@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from cgctl.errors import SpecError
+from cgctl.errors import SpecError, shown
 
 __all__ = [
     "FormatError",
@@ -29,6 +29,7 @@ __all__ = [
 
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+)/([0-9]+))?)?", re.ASCII)
 _HIGHEST_CPU = 2**20
+_MOST_DIGITS = 64
 
 
 class FormatError(ValueError):
@@ -66,12 +67,12 @@ def parse_nested_keyed(text: str) -> dict[str, dict[str, str]]:
     """Read ``KEY SUB=VALUE SUB=VALUE`` lines into a dict of dicts.
 
     Raises:
-        FormatError: a word after the key has no ``=``.
+        FormatError: a line is empty, or a word after the key has no ``=``.
     """
     values = {}
     for line in text.splitlines():
-        key, *pairs = line.split()
         try:
+            key, *pairs = line.split()
             values[key] = dict(pair.split("=", 1) for pair in pairs)
         except ValueError:
             msg = f"line {line!r} is not a key and sub=value pairs"
@@ -143,7 +144,7 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
         SpecError: it does not follow the grammar.
     """
     if not isinstance(text, str):
-        msg = f"cpu list {text!r}: not a string; give a list such as '0-3,5'"
+        msg = f"cpu list {shown(text)}: not a string; give a list such as '0-3,5'"
         raise SpecError(msg)
     numbers: set[int] = set()
     for item in text.replace(",", " ").split():
@@ -152,19 +153,21 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
 
 
 def _cpu_range(item: str, text: str) -> Iterable[int]:
-    match = _RANGE.fullmatch(item)
+    match = _RANGE.fullmatch(item) if len(item) <= _MOST_DIGITS else None
     first, last, used, stride = (int(part) if part else None for part in match.groups()) if match else (None,) * 4
     if first is None or (last is not None and last < first):
-        msg = f"cpu list {text!r}: {item!r} is not a number or an ascending range; write lists such as '0-3,5'"
+        msg = (
+            f"cpu list {shown(text)}: {shown(item)} is not a number or an ascending range; write lists such as '0-3,5'"
+        )
         raise SpecError(msg)
     last = first if last is None else last
     if last >= _HIGHEST_CPU:
-        msg = f"cpu list {text!r}: {item!r} is beyond any machine; numbers end below {_HIGHEST_CPU}"
+        msg = f"cpu list {shown(text)}: {item!r} is beyond any machine; numbers end below {_HIGHEST_CPU}"
         raise SpecError(msg)
     if used is None or stride is None:
         return range(first, last + 1)
     if not 0 < used <= stride:
-        msg = f"cpu list {text!r}: in {item!r} the used part must be from 1 to the group size"
+        msg = f"cpu list {shown(text)}: in {item!r} the used part must be from 1 to the group size"
         raise SpecError(msg)
     return (number for number in range(first, last + 1) if (number - first) % stride < used)
 
@@ -175,19 +178,25 @@ def format_cpu_list(numbers: Iterable[int]) -> str:
     Raises:
         SpecError: an item is negative or no ``int``.
     """
-    try:
-        given = list(numbers)
-    except TypeError:
-        msg = f"cpu list {numbers!r}: not a list of ints; give an iterable such as [0, 1] or a string such as '0-1'"
-        raise SpecError(msg) from None
-    for number in given:
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < _HIGHEST_CPU:
-            msg = f"cpu list {given!r}: {number!r} is not a CPU number; give ints from 0"
+    if not isinstance(numbers, Iterable):
+        msg = (
+            f"cpu list {shown(numbers)}: not a list of ints; give an iterable such as [0, 1] or a string such as '0-1'"
+        )
+        raise SpecError(msg)
+    given: set[int] = set()
+    for number in numbers:
+        if not _is_cpu(number):
+            msg = f"cpu list {shown(numbers)}: {shown(number)} is not a CPU number; give ints from 0"
             raise SpecError(msg)
+        given.add(number)
     runs: list[list[int]] = []
-    for number in sorted(set(given)):
+    for number in sorted(given):
         if runs and number == runs[-1][1] + 1:
             runs[-1][1] = number
         else:
             runs.append([number, number])
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _is_cpu(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < _HIGHEST_CPU

@@ -29,7 +29,8 @@ __all__ = [
 UNIFIED: Final = "unified"
 """The label of the v2 hierarchy, which has no name of its own."""
 _V1_OPTIONS: Final = frozenset(
-    {"rw", "ro", "none", "all", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods", "nofavordynmods", "seclabel"}
+    {"rw", "ro", "none", "all", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "seclabel"}
+    | {"favordynmods", "nofavordynmods"}
 )
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
@@ -115,10 +116,10 @@ class Hierarchy:
         """Return the directory of a group named as in ``/proc/PID/cgroup``; ``None`` if it is not under this mount."""
         if path.split("/")[1:2] == [".."]:
             return None
-        if self.root == "/" or path == self.root or path.startswith(self.root + "/"):
-            inside = path if self.root == "/" else path[len(self.root) :]
-            return normpath(join(self.mount_point, inside.lstrip("/")))
-        return None
+        above = "" if self.root == "/" else self.root
+        if path != above and not path.startswith(f"{above}/"):
+            return None
+        return normpath(join(self.mount_point, path[len(above) :].lstrip("/")))
 
     def file(self, directory: str, name: str) -> str:
         """Return the path of an interface file in one of this hierarchy's directories."""
@@ -154,6 +155,10 @@ class Layout:
             tuple(_hierarchy(mount, controllers.get(mount.mount_point, "")) for mount in best.values()),
             page_size,
         )
+
+    def __str__(self) -> str:
+        found = (f"{h.label} (v{h.version}: {' '.join(h.controllers) or 'none'})" for h in self.hierarchies)
+        return ", ".join(found) or "none"
 
     @property
     def unified(self) -> Hierarchy | None:

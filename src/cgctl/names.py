@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from cgctl.errors import SpecError
+from cgctl.errors import SpecError, shown
 
 __all__ = ["parse_name"]
 
 _LONGEST: Final = 255
 _CONTROLLERS: Final = (
-    "cgroup|cpu|cpuacct|cpuset|memory|pids|io|blkio|devices|freezer|hugetlb|rdma|misc|dmem|net_cls|net_prio|perf_event|debug|irq"
+    "cgroup|cpu|cpuacct|cpuset|memory|pids|io|blkio|devices|freezer|hugetlb|rdma|misc|dmem"
+    "|net_cls|net_prio|perf_event|debug|irq"
 )
 _INTERFACE_FILE: Final = re.compile(rf"(?:{_CONTROLLERS})\..*|tasks|notify_on_release|release_agent", re.DOTALL)
 
@@ -30,7 +31,7 @@ def parse_name(name: object) -> tuple[bool, tuple[str, ...]]:
             more than 255 bytes, or one that could be an interface file.
     """
     if not isinstance(name, str):
-        msg = f"group name {name!r}: not a string; give a name such as 'web' or 'jobs/17'"
+        msg = f"group name {shown(name)}: not a string; give a name such as 'web' or 'jobs/17'"
         raise SpecError(msg)
     absolute = name.startswith("/")
     parts = tuple(name[1:].split("/") if absolute else name.split("/"))
@@ -40,19 +41,29 @@ def parse_name(name: object) -> tuple[bool, tuple[str, ...]]:
 
 
 def _check(name: str, part: str) -> None:
-    shown = repr(name) if len(name) <= _LONGEST else f"{name[:32]!r}… ({len(name)} characters)"
     if not part:
-        msg = f"group name {shown}: has an empty component; write it without double or trailing '/'"
+        rule = "has an empty component; write it without double or trailing '/'"
     elif part in {".", ".."}:
-        msg = f"group name {shown}: {part!r} is not a name; groups go below the base only, use parent= to choose another"
+        rule = f"{part!r} is not a name; groups go below the base only, use parent= to choose another"
     elif "\0" in part or "\n" in part:
-        msg = f"group name {shown}: holds a NUL or a newline, which the kernel refuses; leave it out"
-    elif len(part.encode("utf-8", "surrogateescape")) > _LONGEST:
-        msg = f"group name {shown}: a component is longer than {_LONGEST} bytes; shorten it"
+        rule = "holds a NUL or a newline, which the kernel refuses; leave it out"
+    elif _bytes(part) is None:
+        rule = "holds half of a surrogate pair, which no file name can; leave it out"
+    elif len(_bytes(part) or b"") > _LONGEST:
+        rule = f"a component is longer than {_LONGEST} bytes; shorten it"
     elif _INTERFACE_FILE.fullmatch(part):
-        msg = f"group name {shown}: {part!r} is, or could become, the name of an interface file; choose a name without that prefix"
+        rule = f"{shown(part)} is, or could become, the name of an interface file; choose a name without that prefix"
     elif part == "supervisor":
-        msg = f"group name {shown}: 'supervisor' is the leaf that cgctl itself makes; choose another name"
+        rule = "'supervisor' is the leaf that cgctl itself makes; choose another name"
     else:
         return
+    msg = f"group name {shown(name)}: {rule}"
     raise SpecError(msg)
+
+
+def _bytes(part: str) -> bytes | None:
+    """Return the name as the kernel sees it; ``None`` if there is no such."""
+    try:
+        return part.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return None

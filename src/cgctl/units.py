@@ -10,10 +10,9 @@ from __future__ import annotations
 import enum
 import re
 from decimal import Decimal, InvalidOperation
-from math import isfinite
-from typing import Final, Literal
+from typing import Final, Literal, TypeGuard
 
-from cgctl.errors import SpecError
+from cgctl.errors import SpecError, shown
 
 __all__ = ["MAX", "Limit", "Max", "format_duration", "format_size", "parse_cpus", "parse_duration", "parse_size"]
 
@@ -36,10 +35,16 @@ MAX: Final = Max.MAX
 Limit = int | Literal[Max.MAX]
 """A number in the base unit, or :data:`MAX`."""
 
-PAGE_SIZE: Final = 4096
+Size = int | str | Literal[Max.MAX]
+"""How a :data:`Limit` may be given."""
+
 _U64: Final = 2**64
+_MOST_USEC: Final = 2**63 // 1000
+"""The longest time that the kernel counts, in nanoseconds: 292 years."""
+_MOST_DIGITS: Final = 100
 _SUFFIXES: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGTPE]?)(?:I?B)?", re.IGNORECASE | re.ASCII)
+_WHOLE = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(us|usec|ms|msec|s|sec|m|min|h|d|)", re.ASCII)
 _USEC: Final = {
     "": 1_000_000,
@@ -72,15 +77,16 @@ def parse_size(value: object, what: str = "size") -> int:
     if isinstance(value, str):
         match = _SIZE.fullmatch(value.strip())
         if match is None:
-            msg = f"{what}={value!r}: not a size; give bytes, or a number with K, M, G, T, P or E, such as '100M'"
+            msg = f"{what}={shown(value)}: not a size; give bytes, or a number with K, M, G, T, P or E, such as '100M'"
             raise SpecError(msg)
-        number = int(Decimal(match[1]) * (1 << _SUFFIXES[match[2].upper()]))
-    elif isinstance(value, bool) or not isinstance(value, int):
-        msg = f"{what}={value!r}: not a size; give an int of bytes, or a string such as '100M'"
+        number = _scaled(Decimal(match[1]), 1 << _SUFFIXES[match[2].upper()], _U64)
+    elif not _is_whole(value):
+        msg = f"{what}={shown(value)}: not a size; give an int of bytes, or a string such as '100M'"
         raise SpecError(msg)
     else:
         number = value
-    return check_range(number, what, 0, _U64 - 1, remedy="sizes are bytes from 0 to 2**64-1; MAX means no limit")
+    rule = "sizes are bytes from 0 to 2**64-1; MAX means no limit"
+    return check_range(number, what, 0, _U64 - 1, remedy=rule, given=value)
 
 
 def parse_limit(value: object, what: str = "limit") -> Limit:
@@ -99,12 +105,12 @@ def parse_count(value: object, what: str, low: int, high: int) -> int:
         SpecError: it is no whole number, or out of range.
     """
     number = value
-    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]+", value.strip(), re.ASCII):
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS and _WHOLE.fullmatch(value.strip()):
         number = int(value)
-    if isinstance(number, bool) or not isinstance(number, int):
-        msg = f"{what}={value!r}: not a whole number; give an int from {low} to {high}"
+    if not _is_whole(number):
+        msg = f"{what}={shown(value)}: not a whole number; give an int from {low} to {high}"
         raise SpecError(msg)
-    return check_range(number, what, low, high)
+    return check_range(number, what, low, high, given=value)
 
 
 def parse_count_or_max(value: object, what: str, low: int, high: int) -> Limit:
@@ -124,9 +130,9 @@ def parse_flag(value: object, what: str) -> bool:
     """
     if value is True or value is False:
         return value
-    if value in (0, 1, "0", "1"):
-        return value in (1, "1")
-    msg = f"{what}={value!r}: not a flag; give True or False"
+    if isinstance(value, (int, str)) and value in {0, 1, "0", "1"}:
+        return value in {1, "1"}
+    msg = f"{what}={shown(value)}: not a flag; give True or False"
     raise SpecError(msg)
 
 
@@ -136,15 +142,23 @@ def parse_duration(value: object, what: str = "duration") -> int:
     Units: ``us ms s m h d``. ``0.5`` and ``"0.5"`` are half a second.
 
     Raises:
-        SpecError: it is no time span, or negative.
+        SpecError: it is no time span, negative, or longer than 292 years.
     """
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
         if match is None:
-            msg = f"{what}={value!r}: not a time span; give seconds, or a number with us, ms, s, m, h or d, such as '50ms'"
+            msg = (
+                f"{what}={shown(value)}: not a time span; give seconds, or a number with us, ms, s, m, h or d,"
+                " such as '50ms'"
+            )
             raise SpecError(msg)
-        return int(Decimal(match[1]) * _USEC[match[2]])
-    return int(_seconds(value, what) * 1_000_000)
+        usec = _scaled(Decimal(match[1]), _USEC[match[2]], _MOST_USEC)
+    else:
+        usec = _scaled(_seconds(value, what), 1_000_000, _MOST_USEC)
+    if usec > _MOST_USEC:
+        msg = f"{what}={shown(value)}: out of range; the kernel counts time in nanoseconds, up to 292 years; give less"
+        raise SpecError(msg)
+    return usec
 
 
 def parse_usec(value: object, what: str, low: int, high: int) -> int:
@@ -153,8 +167,8 @@ def parse_usec(value: object, what: str, low: int, high: int) -> int:
     Raises:
         SpecError: it is neither, or out of range.
     """
-    if isinstance(value, str) and not value.strip().isdigit():
-        return check_range(parse_duration(value, what), what, low, high)
+    if isinstance(value, str) and not _WHOLE.fullmatch(value.strip()):
+        return check_range(parse_duration(value, what), what, low, high, given=value)
     return parse_count(value, what, low, high)
 
 
@@ -166,12 +180,11 @@ def parse_cpus(value: object, what: str = "cpu") -> Decimal | Literal[Max.MAX]:
     """
     if is_max(value):
         return MAX
-    if isinstance(value, Decimal) and value.is_finite():
-        number = value
-    else:
-        number = _decimal_cpus(value, what)
+    number = value if isinstance(value, Decimal) and value.is_finite() else _decimal_cpus(value, what)
     if number <= 0:
-        msg = f"{what}={value!r}: must be above 0; give CPUs such as 0.5, a share such as '50%', or MAX for no limit"
+        msg = (
+            f"{what}={shown(value)}: must be above 0; give CPUs such as 0.5, a share such as '50%', or MAX for no limit"
+        )
         raise SpecError(msg)
     return number
 
@@ -180,10 +193,10 @@ def format_size(value: int) -> str:
     """Write a number of bytes with the largest suffix that is exact: 104857600 is ``"100M"``.
 
     Raises:
-        SpecError: it is negative or no ``int``.
+        SpecError: it is no ``int``, negative, or 2**64 and more.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        msg = f"size={value!r}: not a number of bytes; give an int of 0 or more"
+    if not _is_whole(value) or not 0 <= value < _U64:
+        msg = f"size={shown(value)}: not a number of bytes; give an int from 0 to 2**64-1"
         raise SpecError(msg)
     for suffix, bits in reversed(_SUFFIXES.items()):
         if value and value % (1 << bits) == 0:
@@ -204,24 +217,44 @@ def is_max(value: object) -> bool:
     return value is MAX or (isinstance(value, str) and value.strip() == "max")
 
 
-def check_range(number: int, what: str, low: int, high: int, remedy: str = "") -> int:
+def check_range(number: int, what: str, low: int, high: int, *, remedy: str = "", given: object = None) -> int:
     """Return a number that lies within a range.
+
+    Args:
+        number: the number.
+        what: the setting's name, for the error message.
+        low: the least that is allowed.
+        high: the most that is allowed.
+        remedy: the rule and what to do, instead of the usual sentence.
+        given: what the caller wrote, to be named instead of the number that it was read as.
 
     Raises:
         SpecError: it does not.
     """
     if not low <= number <= high:
         rule = remedy or f"the kernel takes {low} to {high}"
-        msg = f"{what}={number!r}: out of range; {rule}"
+        msg = f"{what}={shown(number if given is None else given)}: out of range; {rule}"
         raise SpecError(msg)
     return number
 
 
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _scaled(number: Decimal, factor: int, limit: int) -> int:
+    """Multiply, rounding down; beyond *limit* any number beyond will do, so that a silly exponent costs nothing."""
+    return limit + 1 if number > limit else int(number * factor)
+
+
 def _seconds(value: object, what: str) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or not isfinite(value) or value < 0:
-        msg = f"{what}={value!r}: not a time span; give seconds of 0 or more, or a string such as '50ms'"
-        raise SpecError(msg)
-    return Decimal(str(value))
+    if not isinstance(value, bool) and isinstance(value, (int, float, Decimal)):
+        # repr of a float is the shortest that reads back the same; an int may have too many digits for it.
+        number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+        if number.is_finite() and number >= 0:
+            return number
+    msg = f"{what}={shown(value)}: not a time span; give seconds of 0 or more, or a string such as '50ms'"
+    raise SpecError(msg)
 
 
 def _decimal_cpus(value: object, what: str) -> Decimal:
@@ -231,10 +264,13 @@ def _decimal_cpus(value: object, what: str) -> Decimal:
     try:
         if isinstance(value, bool):
             raise InvalidOperation
-        number = Decimal(str(text).strip()) * scale
+        number = Decimal(text if isinstance(text, int) else str(text).strip()) * scale
         if not number.is_finite():
             raise InvalidOperation
-    except (InvalidOperation, ValueError):
-        msg = f"{what}={value!r}: not an amount of CPU; give CPUs such as 1.5, a share such as '150%', or MAX for no limit"
+    except (ArithmeticError, ValueError):
+        msg = (
+            f"{what}={shown(value)}: not an amount of CPU; give CPUs such as 1.5, a share such as '150%',"
+            " or MAX for no limit"
+        )
         raise SpecError(msg) from None
     return number

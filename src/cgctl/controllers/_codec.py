@@ -21,14 +21,27 @@ from cgctl.formats import (
 )
 from cgctl.units import MAX, Limit
 
-__all__ = ["Bytes", "Codec", "Count", "CpuList", "Flag", "Key", "Keyed", "Number", "Psi", "Text", "V1_UNLIMITED"]
+__all__ = [
+    "LARGEST_PAGE",
+    "V1_UNLIMITED",
+    "Bytes",
+    "Codec",
+    "Count",
+    "CpuList",
+    "Flag",
+    "Key",
+    "Keyed",
+    "Number",
+    "Psi",
+    "Text",
+]
 
 V1_UNLIMITED: Final = 2**63 - 4096
 """The least value at which a page counter is unlimited: ``PAGE_COUNTER_MAX`` pages of 4 KiB.
 
 Kernels with larger pages have a slightly smaller one; :class:`Bytes` allows for pages up to 64 KiB.
 """
-_LARGEST_PAGE: Final = 65536
+LARGEST_PAGE: Final = 65536
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +95,7 @@ class Bytes(Count):
 
     def decode(self, text: str, texts: Mapping[str, str]) -> Limit:
         number = Count.decode(self, text, texts)
-        return MAX if number is MAX or number > V1_UNLIMITED - _LARGEST_PAGE else number
+        return MAX if number is MAX or number > V1_UNLIMITED - LARGEST_PAGE else number
 
     def same(self, held: str, wanted: str, page_size: int) -> bool:
         current, new = Bytes.decode(self, held, {}), Bytes.decode(self, wanted, {})
@@ -171,7 +184,7 @@ class Keyed(Codec):
         rename: the kernel's key → the attribute's name, where they differ (v1).
     """
 
-    into: type[attrs.AttrsInstance]
+    into: type[Any]
     rename: Mapping[str, str] = attrs.field(factory=dict, hash=False)
 
     def decode(self, text: str, texts: Mapping[str, str]) -> Any:

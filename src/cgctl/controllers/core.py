@@ -13,7 +13,7 @@ import attrs
 from cgctl.controllers._codec import Codec, Count, Flag, Key, Text
 from cgctl.controllers._row import CORE, Controller, Row, Side
 from cgctl.errors import SpecError
-from cgctl.units import Limit, parse_count_or_max, parse_flag
+from cgctl.units import MAX, Limit, Size, parse_count_or_max, parse_flag
 
 __all__ = ["CONTROLLER", "Core", "CoreStats"]
 
@@ -21,11 +21,22 @@ _INT_MAX: Final = 2**31 - 1
 _REASON: Final = "v1 groups have no core interface files; this needs a cgroup2 mount (mount -t cgroup2 none DIR)"
 
 
-def _limit(name: str) -> Any:
-    return attrs.field(
-        default=None,
-        converter=lambda value: None if value is None else parse_count_or_max(value, f"core.{name}", 0, _INT_MAX),
-    )
+def _limit(value: Size | None, name: str) -> Limit | None:
+    number = None if value is None else parse_count_or_max(value, f"core.{name}", 0, _INT_MAX)
+    # To the kernel they are the same, and it reads back "max".
+    return MAX if number == _INT_MAX else number
+
+
+def _max_depth(value: Size | None) -> Limit | None:
+    return _limit(value, "max_depth")
+
+
+def _max_descendants(value: Size | None) -> Limit | None:
+    return _limit(value, "max_descendants")
+
+
+def _pressure(value: int | str | None) -> bool | None:
+    return None if value is None else parse_flag(value, "core.pressure")
 
 
 @attrs.frozen(kw_only=True)
@@ -41,11 +52,9 @@ class Core:
         SpecError: a value is out of range.
     """
 
-    max_depth: Limit | None = _limit("max_depth")
-    max_descendants: Limit | None = _limit("max_descendants")
-    pressure: bool | None = attrs.field(
-        default=None, converter=lambda value: None if value is None else parse_flag(value, "core.pressure")
-    )
+    max_depth: Limit | None = attrs.field(default=None, converter=_max_depth)
+    max_descendants: Limit | None = attrs.field(default=None, converter=_max_descendants)
+    pressure: bool | None = attrs.field(default=None, converter=_pressure)
 
     @classmethod
     def shorthand(cls, value: Any) -> Core:

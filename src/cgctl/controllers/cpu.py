@@ -16,66 +16,79 @@ import attrs
 from cgctl.controllers._codec import Codec, Count, Flag, Key, Number, Psi
 from cgctl.controllers._row import CORE, Controller, Row, Side
 from cgctl.convert import shares_to_weight, weight_to_shares
-from cgctl.errors import SpecError
+from cgctl.errors import SpecError, shown
 from cgctl.formats import Pressure, parse_flat_keyed
-from cgctl.units import MAX, Max, parse_count, parse_cpus, parse_flag, parse_usec
+from cgctl.units import MAX, Max, is_max, parse_count, parse_cpus, parse_flag, parse_usec
 
-__all__ = ["CONTROLLER", "DEFAULT_PERIOD_USEC", "Cpu", "CpuStats", "quota_usec"]
+__all__ = ["CONTROLLER", "DEFAULT_PERIOD_USEC", "Cpu", "CpuStats", "check_burst", "quota_usec"]
 
 DEFAULT_PERIOD_USEC: Final = 100_000
 _LEAST_QUOTA_USEC: Final = 1_000
 _MOST_QUOTA_USEC: Final = 17_592_186_044_415
 _MOST_CPUS: Final = 2**20
+_CAPACITY: Final = 1024
 
 
-def _cpus(value: Any) -> float | Max | None:
+def _cpus(value: float | str | Decimal | Max | None) -> float | Max | None:
     if value is None:
         return None
     number = parse_cpus(value, "cpu.max")
     if isinstance(number, Max):
         return MAX
     if number > _MOST_CPUS:
-        msg = f"cpu.max={value!r}: beyond any machine; give CPUs such as 1.5, or MAX for no limit"
+        msg = f"cpu.max={shown(value)}: beyond any machine; give CPUs such as 1.5, or MAX for no limit"
         raise SpecError(msg)
     if number * 1_000_000 < _LEAST_QUOTA_USEC:
-        msg = f"cpu.max={value!r}: the kernel gives at least 1 ms in a period of at most 1 s; give 0.001 CPUs or more"
+        msg = (
+            f"cpu.max={shown(value)}: the kernel gives at least 1 ms in a period of at most 1 s;"
+            " give 0.001 CPUs or more"
+        )
         raise SpecError(msg)
     return float(number)
 
 
-def _period(value: Any) -> int | None:
+def _period(value: int | str | None) -> int | None:
     return None if value is None else parse_usec(value, "cpu.period_usec", 1_000, 1_000_000)
 
 
-def _burst(value: Any) -> int | None:
+def _burst(value: int | str | None) -> int | None:
     return None if value is None else parse_usec(value, "cpu.burst_usec", 0, _MOST_QUOTA_USEC)
 
 
-def _weight(value: Any) -> int | None:
+def _weight(value: int | str | None) -> int | None:
     return None if value is None else parse_count(value, "cpu.weight", 1, 10_000)
 
 
-def _uclamp(name: str) -> Any:
-    def convert(value: Any) -> float | Max | None:
-        if value is None or value is MAX or value == "max":
-            return None if value is None else MAX
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = -1.0
-        if isinstance(value, bool) or not 0 <= number <= 100:  # noqa: PLR2004 - per cent
-            msg = f"cpu.{name}={value!r}: not a percentage; give 0 to 100, or MAX"
-            raise SpecError(msg)
-        return number
-
-    return attrs.field(default=None, converter=convert)
+def _idle_flag(value: int | str | None) -> bool | None:
+    return None if value is None else parse_flag(value, "cpu.idle")
 
 
-def _runtime(value: Any) -> int | None:
+def _uclamp(value: float | str | Max | None, name: str) -> float | Max | None:
+    if value is None or isinstance(value, Max) or is_max(value):
+        return None if value is None else MAX
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = -1.0
+    if isinstance(value, bool) or not 0 <= number <= 100:  # noqa: PLR2004 - per cent
+        msg = f"cpu.{name}={shown(value)}: not a percentage; give 0 to 100, or MAX"
+        raise SpecError(msg)
+    return number
+
+
+def _uclamp_min(value: float | str | Max | None) -> float | Max | None:
+    return _uclamp(value, "uclamp_min")
+
+
+def _uclamp_max(value: float | str | Max | None) -> float | Max | None:
+    return _uclamp(value, "uclamp_max")
+
+
+def _runtime(value: int | str | None) -> int | None:
     return None if value is None else parse_usec(value, "cpu.rt_runtime_usec", -1, 2**53)
 
 
-def _rt_period(value: Any) -> int | None:
+def _rt_period(value: int | str | None) -> int | None:
     return None if value is None else parse_usec(value, "cpu.rt_period_usec", 1, 2**53)
 
 
@@ -87,7 +100,8 @@ class Cpu:
         max: CPUs that may be used, such as ``1.5`` or ``"150%"``, or ``MAX`` (``cpu.max`` | v1
             ``cpu.cfs_quota_us`` over ``cpu.cfs_period_us``).
         period_usec: over which *max* is counted, 1000..1000000 microseconds (``cpu.max`` | v1 ``cpu.cfs_period_us``).
-        burst_usec: unused quota that may be saved up, 0..quota (``cpu.max.burst`` | v1 ``cpu.cfs_burst_us``, since 5.14).
+        burst_usec: unused quota that may be saved up, 0..quota (``cpu.max.burst`` | v1 ``cpu.cfs_burst_us``,
+            since 5.14).
         weight: share under contention, 1..10000, 100 by default (``cpu.weight`` | v1 ``cpu.shares``, lossy).
         idle: run only when nobody else wants to (``cpu.idle``, since 5.15).
         uclamp_min: least utilisation to assume, in per cent (``cpu.uclamp.min``, since 5.4).
@@ -103,9 +117,9 @@ class Cpu:
     period_usec: int | None = attrs.field(default=None, converter=_period)
     burst_usec: int | None = attrs.field(default=None, converter=_burst)
     weight: int | None = attrs.field(default=None, converter=_weight)
-    idle: bool | None = attrs.field(default=None, converter=lambda v: None if v is None else parse_flag(v, "cpu.idle"))
-    uclamp_min: float | Max | None = _uclamp("uclamp_min")
-    uclamp_max: float | Max | None = _uclamp("uclamp_max")
+    idle: bool | None = attrs.field(default=None, converter=_idle_flag)
+    uclamp_min: float | Max | None = attrs.field(default=None, converter=_uclamp_min)
+    uclamp_max: float | Max | None = attrs.field(default=None, converter=_uclamp_max)
     rt_runtime_usec: int | None = attrs.field(default=None, converter=_runtime)
     rt_period_usec: int | None = attrs.field(default=None, converter=_rt_period)
 
@@ -117,7 +131,7 @@ class Cpu:
     def __attrs_post_init__(self) -> None:
         """Refuse what no kernel can do."""
         if self.max is not None and self.period_usec is not None:
-            quota_usec(self)
+            check_burst(self)
         if self.idle and self.weight is not None:
             msg = f"cpu.weight={self.weight} with cpu.idle=True: an idle group has no weight; set one of them"
             raise SpecError(msg)
@@ -175,6 +189,18 @@ def quota_usec(spec: Cpu) -> int:
         )
         raise SpecError(msg)
     return quota
+
+
+def check_burst(spec: Cpu) -> None:
+    """Refuse a burst that is more than the quota.
+
+    Raises:
+        SpecError: it is, or the kernel takes no quota so small.
+    """
+    quota = quota_usec(spec)
+    if spec.burst_usec and 0 <= quota < spec.burst_usec:
+        msg = f"cpu.burst_usec={spec.burst_usec}: more than the quota of {quota} us a period; give at most that"
+        raise SpecError(msg)
 
 
 @attrs.frozen(kw_only=True)
@@ -252,13 +278,29 @@ class _Percent(Codec):
 
     def same(self, held: str, wanted: str, page_size: int) -> bool:
         del page_size
-        full = {"max", "100.00"}
-        return held.strip() == wanted or {held.strip(), wanted} <= full
+        return _scale(held) == _scale(wanted)
 
 
-_KNOWN = frozenset(
-    "usage_usec user_usec system_usec nice_usec nr_periods nr_throttled throttled_usec nr_bursts burst_usec"
-    " throttled_time burst_time".split()
+def _scale(text: str) -> str:
+    """Return what ``cpu.uclamp.*`` reads back: the kernel counts in 1024ths, and all of them are ``max``."""
+    word = text.strip()
+    return "max" if word == "max" or round(float(word) * 1024 / 100) == _CAPACITY else word
+
+
+_KNOWN: Final = frozenset(
+    {
+        "usage_usec",
+        "user_usec",
+        "system_usec",
+        "nice_usec",
+        "nr_periods",
+        "nr_throttled",
+        "throttled_usec",
+        "throttled_time",
+        "nr_bursts",
+        "burst_usec",
+        "burst_time",
+    }
 )
 
 
@@ -275,7 +317,10 @@ def _side(file: str, codec: Codec, controller: str = "cpu", **more: Any) -> Side
     return Side(controller=controller, file=file, codec=codec, **more)
 
 
-_WEIGHT = "weight = ceil(10**((l*l+125*l)/612-7/34)), l = log2(shares); opencontainers/cgroups, 2025 (convert.shares_to_weight)"
+_WEIGHT = (
+    "weight = ceil(10**((l*l+125*l)/612-7/34)), l = log2(shares);"
+    " opencontainers/cgroups, 2025 (convert.shares_to_weight)"
+)
 _RT = "v2 has no real-time budgets for groups"
 
 _SETTINGS = (
@@ -291,7 +336,9 @@ _SETTINGS = (
     ),
     Row(
         attribute="burst_usec",
-        v1=_side("cpu.cfs_burst_us", Count(), default="0", also=("cpu.cfs_quota_us", "cpu.cfs_period_us"), since="5.14"),
+        v1=_side(
+            "cpu.cfs_burst_us", Count(), default="0", also=("cpu.cfs_quota_us", "cpu.cfs_period_us"), since="5.14"
+        ),
         v2=_side("cpu.max.burst", Count(), default="0", also=("cpu.max",), since="5.14"),
     ),
     Row(
@@ -378,4 +425,3 @@ CONTROLLER = Controller(
     v1=("cpu",),
     domain=False,
 )
-

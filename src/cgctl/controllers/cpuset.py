@@ -7,37 +7,49 @@ what is in effect.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Iterable
+from typing import Any, Final
 
 import attrs
 
 from cgctl.controllers._codec import CpuList, Text
 from cgctl.controllers._row import Controller, Row, Side
-from cgctl.errors import SpecError
+from cgctl.errors import SpecError, UnsupportedError, shown
 from cgctl.formats import format_cpu_list, parse_cpu_list
 
 __all__ = ["CONTROLLER", "Cpuset", "CpusetStats"]
 
-
-def _list(name: str) -> Any:
-    def convert(value: Any) -> tuple[int, ...] | None:
-        if value is None:
-            return None
-        try:
-            return parse_cpu_list(value if isinstance(value, str) else format_cpu_list(value))
-        except SpecError as error:
-            msg = f"cpuset.{name}: {error}"
-            raise SpecError(msg) from None
-
-    return attrs.field(default=None, converter=convert)
+_PARTITION: Final = re.compile(r"member|(?:root|isolated)(?: invalid(?: \(.*\))?)?")
 
 
-def _partition(value: Any) -> str | None:
-    words = ("member", "root", "isolated")
+def _list(value: str | Iterable[int] | None, name: str) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        return parse_cpu_list(value if isinstance(value, str) else format_cpu_list(value))
+    except SpecError as error:
+        msg = f"cpuset.{name}: {error}"
+        raise SpecError(msg) from None
+
+
+def _cpus(value: str | Iterable[int] | None) -> tuple[int, ...] | None:
+    return _list(value, "cpus")
+
+
+def _mems(value: str | Iterable[int] | None) -> tuple[int, ...] | None:
+    return _list(value, "mems")
+
+
+def _exclusive(value: str | Iterable[int] | None) -> tuple[int, ...] | None:
+    return _list(value, "exclusive")
+
+
+def _partition(value: object) -> str | None:
     # The kernel says "root invalid (reason)" of a partition that lapsed; limits() reads that back.
-    if value is None or value in words or (isinstance(value, str) and value.startswith(("root invalid", "isolated invalid"))):
-        return None if value is None else str(value)
-    msg = f"cpuset.partition={value!r}: not a partition type; give 'member', 'root' or 'isolated'"
+    if value is None or (isinstance(value, str) and _PARTITION.fullmatch(value)):
+        return value
+    msg = f"cpuset.partition={shown(value)}: not a partition type; give 'member', 'root' or 'isolated'"
     raise SpecError(msg)
 
 
@@ -55,10 +67,10 @@ class Cpuset:
         SpecError: a value is no list of CPUs, or no partition type.
     """
 
-    cpus: tuple[int, ...] | None = _list("cpus")
-    mems: tuple[int, ...] | None = _list("mems")
+    cpus: tuple[int, ...] | None = attrs.field(default=None, converter=_cpus)
+    mems: tuple[int, ...] | None = attrs.field(default=None, converter=_mems)
     partition: str | None = attrs.field(default=None, converter=_partition)
-    exclusive: tuple[int, ...] | None = _list("exclusive")
+    exclusive: tuple[int, ...] | None = attrs.field(default=None, converter=_exclusive)
 
     @classmethod
     def shorthand(cls, value: Any) -> Cpuset:
@@ -87,9 +99,20 @@ def _side(file: str, codec: Any, **more: Any) -> Side:
     return Side(controller="cpuset", file=f"cpuset.{file}", codec=codec, **more)
 
 
+@attrs.frozen(kw_only=True)
+class _List(CpuList):
+    """v1's lists, of which an empty one inherits nothing."""
+
+    def encode(self, value: tuple[int, ...], spec: Any) -> str:
+        if not value:
+            reason = "on v1 an empty list inherits nothing, and the group takes no process; leave it out to inherit"
+            raise UnsupportedError("an empty list of cpuset", reason)
+        return CpuList.encode(self, value, spec)
+
+
 _SETTINGS = (
-    Row(attribute="cpus", v1=_side("cpus", CpuList(), default=""), v2=_side("cpus", CpuList(), default="")),
-    Row(attribute="mems", v1=_side("mems", CpuList(), default=""), v2=_side("mems", CpuList(), default="")),
+    Row(attribute="cpus", v1=_side("cpus", _List(), default=""), v2=_side("cpus", CpuList(), default="")),
+    Row(attribute="mems", v1=_side("mems", _List(), default=""), v2=_side("mems", CpuList(), default="")),
     Row(
         attribute="exclusive",
         v1=None,

@@ -8,7 +8,7 @@ both so that the swap allowed stays the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -16,17 +16,68 @@ from cgctl.controllers._codec import Bytes, Codec, Count, Flag, Key, Keyed, Numb
 from cgctl.controllers._row import CORE, Controller, Row, Side
 from cgctl.errors import UnsupportedError
 from cgctl.formats import Pressure, parse_flat_keyed
-from cgctl.units import MAX, Limit, parse_count, parse_flag, parse_limit
+from cgctl.units import MAX, Limit, Size, parse_count, parse_flag, parse_limit
 
 __all__ = ["CONTROLLER", "Memory", "MemoryEvents", "MemoryStat", "MemoryStats", "SwapEvents"]
 
 
-def _limit(name: str) -> Any:
-    return attrs.field(default=None, converter=lambda value: None if value is None else parse_limit(value, f"memory.{name}"))
+def _limit(value: Size | None, name: str) -> Limit | None:
+    return None if value is None else parse_limit(value, f"memory.{name}")
 
 
-def _flag(name: str) -> Any:
-    return attrs.field(default=None, converter=lambda value: None if value is None else parse_flag(value, f"memory.{name}"))
+def _flag(value: int | str | None, name: str) -> bool | None:
+    return None if value is None else parse_flag(value, f"memory.{name}")
+
+
+# One function an attribute: a converter is not told its name, and type checkers know none but plain functions.
+
+
+def _max(value: Size | None) -> Limit | None:
+    return _limit(value, "max")
+
+
+def _high(value: Size | None) -> Limit | None:
+    return _limit(value, "high")
+
+
+def _low(value: Size | None) -> Limit | None:
+    return _limit(value, "low")
+
+
+def _min(value: Size | None) -> Limit | None:
+    return _limit(value, "min")
+
+
+def _swap_max(value: Size | None) -> Limit | None:
+    return _limit(value, "swap_max")
+
+
+def _swap_high(value: Size | None) -> Limit | None:
+    return _limit(value, "swap_high")
+
+
+def _zswap_max(value: Size | None) -> Limit | None:
+    return _limit(value, "zswap_max")
+
+
+def _soft_limit(value: Size | None) -> Limit | None:
+    return _limit(value, "soft_limit")
+
+
+def _zswap_writeback(value: int | str | None) -> bool | None:
+    return _flag(value, "zswap_writeback")
+
+
+def _oom_group(value: int | str | None) -> bool | None:
+    return _flag(value, "oom_group")
+
+
+def _oom_kill_disable(value: int | str | None) -> bool | None:
+    return _flag(value, "oom_kill_disable")
+
+
+def _swappiness(value: int | str | None) -> int | None:
+    return None if value is None else parse_count(value, "memory.swappiness", 0, 200)
 
 
 @attrs.frozen(kw_only=True)
@@ -54,22 +105,19 @@ class Memory:
         SpecError: a value is no size, out of range, or contradicts another.
     """
 
-    max: Limit | None = _limit("max")
-    high: Limit | None = _limit("high")
-    low: Limit | None = _limit("low")
-    min: Limit | None = _limit("min")
-    swap_max: Limit | None = _limit("swap_max")
-    swap_high: Limit | None = _limit("swap_high")
-    zswap_max: Limit | None = _limit("zswap_max")
-    zswap_writeback: bool | None = _flag("zswap_writeback")
-    oom_group: bool | None = _flag("oom_group")
-    soft_limit: Limit | None = _limit("soft_limit")
-    swappiness: int | None = attrs.field(
-        default=None,
-        converter=lambda value: None if value is None else parse_count(value, "memory.swappiness", 0, 200),
-    )
-    oom_kill_disable: bool | None = _flag("oom_kill_disable")
-    where_accounted: frozenset[str] = attrs.field(default=frozenset(), repr=False, eq=False, alias="where_accounted")
+    max: Limit | None = attrs.field(default=None, converter=_max)
+    high: Limit | None = attrs.field(default=None, converter=_high)
+    low: Limit | None = attrs.field(default=None, converter=_low)
+    min: Limit | None = attrs.field(default=None, converter=_min)
+    swap_max: Limit | None = attrs.field(default=None, converter=_swap_max)
+    swap_high: Limit | None = attrs.field(default=None, converter=_swap_high)
+    zswap_max: Limit | None = attrs.field(default=None, converter=_zswap_max)
+    zswap_writeback: bool | None = attrs.field(default=None, converter=_zswap_writeback)
+    oom_group: bool | None = attrs.field(default=None, converter=_oom_group)
+    soft_limit: Limit | None = attrs.field(default=None, converter=_soft_limit)
+    swappiness: int | None = attrs.field(default=None, converter=_swappiness)
+    oom_kill_disable: bool | None = attrs.field(default=None, converter=_oom_kill_disable)
+    where_accounted: frozenset[str] = attrs.field(default=frozenset(), repr=False, eq=False)
 
     @classmethod
     def shorthand(cls, value: Any) -> Memory:
@@ -84,8 +132,8 @@ class Memory:
 class MemoryEvents:
     """How often each boundary was met (``memory.events``), since the group was made.
 
-    On v1 only ``max`` (``memory.failcnt``, this group alone) and ``oom_kill`` (``memory.oom_control``,
-    since 4.13, summed over the subtree) are known.
+    On v1 only ``max`` (``memory.failcnt`` and ``memory.memsw.failcnt``, this group alone) and ``oom_kill``
+    (``memory.oom_control``, since 4.13, summed over the subtree) are known.
     """
 
     low: int | None = None
@@ -221,7 +269,10 @@ class _MemorySwap(Bytes):
         if value is MAX:
             return "-1"
         if spec.max is None or spec.max is MAX:
-            reason = "v1 limits memory and swap together (memory.memsw.limit_in_bytes), so a limit of swap needs one of memory; set max too"
+            reason = (
+                "v1 limits memory and swap together (memory.memsw.limit_in_bytes), so a limit of swap needs one of"
+                " memory; set max too, or swap_max=MAX"
+            )
             feature = f"memory.swap_max={value} without memory.max"
             raise UnsupportedError(feature, reason)
         return str(spec.max + value)
@@ -230,6 +281,18 @@ class _MemorySwap(Bytes):
         both = Bytes.decode(self, text, texts)
         limit = Bytes.decode(self, texts.get("memory.limit_in_bytes", "-1"), texts)
         return MAX if both is MAX or limit is MAX else max(both - limit, 0)
+
+
+@attrs.frozen(kw_only=True)
+class _SoftLimit(Bytes):
+    """v1's soft limit as a protection: none of the one is none of the other."""
+
+    def encode(self, value: Limit, spec: Any) -> str:
+        return Bytes.encode(self, MAX if value == 0 else value, spec)
+
+    def decode(self, text: str, texts: Mapping[str, str]) -> Limit:
+        limit = Bytes.decode(self, text, texts)
+        return 0 if limit is MAX else limit
 
 
 @attrs.frozen(kw_only=True)
@@ -245,16 +308,17 @@ class _OomControl(Flag):
         return self.decode(held, {}) == (wanted == "1")
 
 
+_FAILURES: Final = ("memory.failcnt", "memory.memsw.failcnt")
+
+
 @attrs.frozen(kw_only=True)
 class _V1Events(Codec):
     """v1's counters, as :class:`MemoryEvents`."""
 
     def decode(self, text: str, texts: Mapping[str, str]) -> MemoryEvents:
-        failures = texts.get("memory.failcnt")
-        return MemoryEvents(
-            oom_kill=parse_flat_keyed(text).get("oom_kill"),
-            max=None if failures is None else int(failures),
-        )
+        # Where no swap is allowed both limits are the same, and the kernel meets that of the sum first.
+        failures = [int(texts[name]) for name in _FAILURES if name in texts]
+        return MemoryEvents(oom_kill=parse_flat_keyed(text).get("oom_kill"), max=sum(failures) if failures else None)
 
 
 def _v1(file: str, codec: Codec, **more: Any) -> Side:
@@ -293,9 +357,12 @@ _SETTINGS = (
     ),
     Row(
         attribute="low",
-        v1=_v1("soft_limit_in_bytes", _V1_BYTES, default=_UNLIMITED),
+        v1=_v1("soft_limit_in_bytes", _SoftLimit(unlimited="-1"), default=_UNLIMITED),
         v2=_v2("low", Bytes(), default="0"),
-        lossy="low = soft limit: v1 reclaims from groups above their soft limit first, only under global pressure; cgroup-v1/memory.rst §7",
+        lossy=(
+            "low = soft limit: v1 reclaims from groups above their soft limit first, only under global pressure, so"
+            " no protection (0) is no soft limit; cgroup-v1/memory.rst §7"
+        ),
     ),
     Row(
         attribute="min",
@@ -360,6 +427,7 @@ _TO_V2 = {
     "total_inactive_file": "inactive_file",
     "total_active_file": "active_file",
     "total_unevictable": "unevictable",
+    "total_swapcached": "swapcached",
     "total_workingset_refault_anon": "workingset_refault_anon",
     "total_workingset_refault_file": "workingset_refault_file",
     "total_pgfault": "pgfault",
@@ -379,9 +447,12 @@ _READINGS = (
     Row(attribute="zswap_current", v1=None, v2=_v2("zswap.current", Number(), optional=True, since="5.19")),
     Row(
         attribute="events",
-        v1=_v1("oom_control", _V1Events(), also=("memory.failcnt",), sum=True),
+        v1=_v1("oom_control", _V1Events(), also=_FAILURES, sum=True),
         v2=_v2("events", Keyed(into=MemoryEvents)),
-        lossy="v1 counts an OOM kill in the victim's group only, so the subtree is summed; failcnt is of this group alone",
+        lossy=(
+            "v1 counts an OOM kill in the victim's group only, so the subtree is summed; the failcnts are of this group"
+            " alone"
+        ),
     ),
     Row(attribute="events_local", v1=None, v2=_v2("events.local", Keyed(into=MemoryEvents), since="5.2")),
     Row(attribute="swap_events", v1=None, v2=_v2("swap.events", Keyed(into=SwapEvents), optional=True)),

@@ -8,11 +8,15 @@ import attrs
 
 from cgctl.controllers._codec import Count, Key, Number
 from cgctl.controllers._row import Controller, Row, Side
-from cgctl.units import Limit, parse_count_or_max
+from cgctl.units import Limit, Size, parse_count_or_max
 
 __all__ = ["CONTROLLER", "Pids", "PidsStats"]
 
 _MOST_PIDS: Final = 4_194_304
+
+
+def _max(value: Size | None) -> Limit | None:
+    return None if value is None else parse_count_or_max(value, "pids.max", 0, _MOST_PIDS)
 
 
 @attrs.frozen(kw_only=True)
@@ -26,10 +30,7 @@ class Pids:
         SpecError: the value is no whole number in this range.
     """
 
-    max: Limit | None = attrs.field(
-        default=None,
-        converter=lambda value: None if value is None else parse_count_or_max(value, "pids.max", 0, _MOST_PIDS),
-    )
+    max: Limit | None = attrs.field(default=None, converter=_max)
 
     @classmethod
     def shorthand(cls, value: Any) -> Pids:

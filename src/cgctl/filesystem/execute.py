@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from errno import EBUSY, EEXIST, ENOENT, ESRCH
 
 from cgctl import diagnose
@@ -48,8 +48,13 @@ def execute(filesystem: Filesystem, steps: Plan) -> tuple[Step, ...]:
         try:
             attempt(filesystem, step)
         except OSError as error:
-            kept = _undo(filesystem, done)
-            raise _explained(filesystem, step, error.errno or 0, kept) from error
+            number = error.errno or 0
+            # Looked at before the undoing, which may take away the very group that explains it.
+            snapshot = Snapshot(read_all(filesystem, diagnose.needs(step, number)))
+            raise diagnose.explain(step, number, snapshot, _undo(filesystem, done)) from error
+        except BaseException:  # such as KeyboardInterrupt
+            _undo(filesystem, done)
+            raise
         done.append(step)
     return tuple(done)
 
@@ -61,14 +66,14 @@ def attempt(filesystem: Filesystem, step: Step) -> None:
         OSError: the kernel refused it, and the step knows no excuse.
     """
     if isinstance(step, Mkdir):
-        _excused(lambda: filesystem.mkdir(step.path), EEXIST if step.shared else None)
+        _excused(lambda: filesystem.mkdir(step.path), {EEXIST} if step.shared else set())
         if step.mark:
             with contextlib.suppress(OSError):  # it cannot be had everywhere, and nothing depends on it alone
                 filesystem.setxattr(step.path, step.mark, b"1")
     elif isinstance(step, Rmdir):
-        _retried(lambda: _gone_is_fine(lambda: filesystem.rmdir(step.path)), step.retry)
+        _retried(lambda: _excused(lambda: filesystem.rmdir(step.path), GONE), step.retry)
     elif isinstance(step, Signal):
-        _excused(lambda: filesystem.signal(step.pid, step.number), ESRCH)
+        _excused(lambda: filesystem.signal(step.pid, step.number), {ESRCH})
     else:
         _write(filesystem, step)
 
@@ -80,10 +85,17 @@ def _write(filesystem: Filesystem, step: Write) -> None:
         if step.gone_ok and error.errno == ESRCH:
             return
         # Without the file the kernel lacks the feature; without the directory the group has vanished.
-        if step.missing_ok and error.errno == ENOENT:
-            filesystem.read(f"{step.path.rpartition('/')[0]}/cgroup.procs")
+        if step.missing_ok and error.errno == ENOENT and _is_there(filesystem, step.path.rpartition("/")[0]):
             return
         raise
+
+
+def _is_there(filesystem: Filesystem, directory: str) -> bool:
+    try:
+        filesystem.read(f"{directory}/cgroup.procs")
+    except OSError as error:
+        return error.errno not in GONE
+    return True
 
 
 def _retried(action: Callable[[], None], retry: Retry | None) -> None:
@@ -104,19 +116,11 @@ def _retried(action: Callable[[], None], retry: Retry | None) -> None:
         pause = min(pause * 2, retry.longest_usec / 1e6)
 
 
-def _excused(action: Callable[[], None], errno: int | None) -> None:
+def _excused(action: Callable[[], None], errnos: Collection[int]) -> None:
     try:
         action()
     except OSError as error:
-        if error.errno != errno:
-            raise
-
-
-def _gone_is_fine(action: Callable[[], None]) -> None:
-    try:
-        action()
-    except OSError as error:
-        if error.errno not in GONE:
+        if error.errno not in errnos:
             raise
 
 
@@ -146,7 +150,7 @@ def _remove_once(filesystem: Filesystem, directory: str) -> None:
     except OSError as error:
         if error.errno not in GONE:
             raise
-    _gone_is_fine(lambda: filesystem.rmdir(directory))
+    _excused(lambda: filesystem.rmdir(directory), GONE)
 
 
 def _undo(filesystem: Filesystem, done: list[Step]) -> tuple[Step, ...]:
@@ -167,8 +171,3 @@ def _undo(filesystem: Filesystem, done: list[Step]) -> tuple[Step, ...]:
             pass  # what could not be taken back is reported as still in effect
         kept.append(step)
     return tuple(step for step in reversed(kept) if not getattr(step, "path", "").startswith(tuple(removed)))
-
-
-def _explained(filesystem: Filesystem, step: Step, errno: int, done: tuple[Step, ...]) -> Exception:
-    snapshot = Snapshot(read_all(filesystem, diagnose.needs(step, errno)))
-    return diagnose.explain(step, errno, snapshot, done)

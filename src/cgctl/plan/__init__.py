@@ -25,7 +25,16 @@ from cgctl.plan import settings
 from cgctl.plan.place import Place
 from cgctl.plan.snapshot import GONE, Snapshot
 from cgctl.plan.steps import Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
-from cgctl.plan.tree import SUPERVISOR, SUPERVISOR_MARK, enabled_for, steps_v1, steps_v2, wants_v1, wants_v2
+from cgctl.plan.tree import (
+    SUPERVISOR,
+    SUPERVISOR_MARK,
+    enabled_for,
+    require_available,
+    steps_v1,
+    steps_v2,
+    wants_v1,
+    wants_v2,
+)
 
 __all__ = [
     "GONE",
@@ -65,8 +74,16 @@ class Request:
     evacuate: bool = False
 
     def find(self, hierarchy: Hierarchy) -> Place:
-        """Return the group's place in a hierarchy."""
-        return next(place for place in self.places if place.hierarchy is hierarchy)
+        """Return the group's place in a hierarchy.
+
+        Raises:
+            UnsupportedError: it has none there.
+        """
+        place = next((place for place in self.places if place.hierarchy is hierarchy), None)
+        if place is None:
+            reason = f"{hierarchy.mount_point} cannot be written here; mount it read-write, or run as its owner"
+            raise UnsupportedError(f"a group in hierarchy {hierarchy.label!r}", reason)
+        return place
 
 
 def needs(request: Request, snapshot: Snapshot) -> frozenset[str]:
@@ -81,6 +98,8 @@ def plan(request: Request, snapshot: Snapshot) -> Plan:
         UnsupportedError: this layout cannot have it.
         SpecError: the settings contradict each other, or what the group holds.
     """
+    for place in request.places:
+        require_available(place, snapshot, enabled_for(request.specs, place.hierarchy.controllers))
     writes = [
         step
         for name, spec in request.specs.items()
@@ -120,6 +139,5 @@ def _wanted(request: Request, snapshot: Snapshot) -> Iterator[str]:
 def _require(layout: Layout, name: str) -> None:
     if name == "core" or any(layout.locate(controller) for controller in (name, *CONTROLLERS[name].v1)):
         return
-    mounted = ", ".join(f"{h.label} (v{h.version}: {' '.join(h.controllers) or 'none'})" for h in layout.hierarchies)
-    reason = f"it is in no mounted hierarchy (mounted: {mounted or 'none'}); mount it, or boot with cgroup_enable={name}"
+    reason = f"it is in no mounted hierarchy (mounted: {layout}); mount it, or boot with cgroup_enable={name}"
     raise UnsupportedError(f"controller {name}", reason)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cgctl.controllers._codec import V1_UNLIMITED
+from cgctl.controllers._codec import LARGEST_PAGE, V1_UNLIMITED
 
 __all__ = ["ordered"]
 
@@ -18,6 +18,7 @@ Texts = Mapping[str, str]
 _INFINITE: Final = float("inf")
 _LIMIT, _MEMSW = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
 _QUOTA, _PERIOD, _BURST = "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us"
+_RUNTIME, _RT_PERIOD = "cpu.rt_runtime_us", "cpu.rt_period_us"
 
 
 def ordered(controller: str, version: int, held: Texts, wanted: Texts) -> tuple[str, ...]:
@@ -43,21 +44,26 @@ def _memory_v1(held: Texts, wanted: Texts) -> tuple[str, ...]:
 
 
 def _cpu_v1(held: Texts, wanted: Texts) -> tuple[str, ...]:
-    """``burst ≤ quota``; ``quota/period`` at most the parent's, at least each child's, at every moment."""
-    old = float(held.get(_QUOTA, "-1")), float(held.get(_PERIOD, "100000"))
-    new = float(wanted.get(_QUOTA, old[0])), float(wanted.get(_PERIOD, old[1]))
-    low, high = sorted((_ratio(*old), _ratio(*new)))
-    quota_first, period_first = _ratio(new[0], old[1]), _ratio(old[0], new[1])
-    if low <= quota_first <= high:
-        pair = (_QUOTA, _PERIOD)
-    elif low <= period_first <= high:
-        pair = (_PERIOD, _QUOTA)
-    else:
-        # Neither lies between: the lower one never allows more than was or will be allowed.
-        pair = (_QUOTA, _PERIOD) if quota_first < period_first else (_PERIOD, _QUOTA)
+    """``burst ≤ quota``, ``runtime ≤ period``; ratios at most the parent's, at least each child's, at every moment."""
+    bandwidth = _between(held, wanted, (_QUOTA, "-1"), (_PERIOD, "100000"))
+    real_time = _between(held, wanted, (_RUNTIME, "0"), (_RT_PERIOD, "1000000"))
     shrinks = int(wanted.get(_BURST, 0)) < int(held.get(_BURST, 0))
     first, last = ((_BURST,), ()) if shrinks else ((), (_BURST,))
-    return _arrange(wanted, first + pair, last)
+    return _arrange(wanted, (*first, *bandwidth, *real_time), last)
+
+
+def _between(held: Texts, wanted: Texts, budget: tuple[str, str], period: tuple[str, str]) -> tuple[str, str]:
+    """Return a budget's and its period's file in the order whose middle state allows no more than both ends do."""
+    old = float(held.get(*budget)), float(held.get(*period))
+    new = float(wanted.get(budget[0], old[0])), float(wanted.get(period[0], old[1]))
+    low, high = sorted((_ratio(*old), _ratio(*new)))
+    budget_first, period_first = _ratio(new[0], old[1]), _ratio(old[0], new[1])
+    if low <= budget_first <= high:
+        return budget[0], period[0]
+    if low <= period_first <= high or period_first < budget_first:
+        return period[0], budget[0]
+    # Neither lies between: the lower one never allows more than was or will be allowed.
+    return budget[0], period[0]
 
 
 def _cpu_v2(held: Texts, wanted: Texts) -> tuple[str, ...]:
@@ -85,7 +91,7 @@ def _ratio(quota: float, period: float) -> float:
 
 def _bytes(text: str) -> float:
     number = int(text)
-    return _INFINITE if number < 0 or number >= V1_UNLIMITED - 65536 else number
+    return _INFINITE if number < 0 or number > V1_UNLIMITED - LARGEST_PAGE else number
 
 
 _RULES: Final[Mapping[tuple[str, int], Callable[[Texts, Texts], tuple[str, ...]]]] = {

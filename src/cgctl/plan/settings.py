@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from cgctl.controllers import Controller, Row, Side
-from cgctl.controllers.cpu import quota_usec
+from cgctl.controllers import CORE, Controller, Row, Side
+from cgctl.controllers.cpu import check_burst
 from cgctl.errors import SpecError, UnsupportedError
 from cgctl.layout import Hierarchy, Layout
 from cgctl.plan.order import ordered
@@ -65,7 +65,7 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
     targets = {row.attribute: _select(controller, layout, row) for row in asked(controller, spec)}
     if not targets:
         return
-    optional = getattr(spec, "where_accounted", frozenset())
+    optional: frozenset[str] = getattr(spec, "where_accounted", frozenset())
     held = _Held(controller, layout, snapshot, find)
     values = held.values()
     wanted = SimpleNamespace(**{row.attribute: values.get(row.attribute) for row in controller.settings})
@@ -79,14 +79,18 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
     for attribute, side in _touched(controller, home.version, targets, wanted).items():
         if not held.has(side):
             if attribute in targets and attribute not in optional:
-                raise _absent(controller, side, attribute)
+                raise _absent(controller, find(home), side, attribute)
             continue
+        text = side.codec.encode(getattr(wanted, attribute), wanted)
+        if texts.get(side.file, text) != text:
+            raise _conflict(controller, wanted, sides[side.file][0], attribute, side)
         sides[side.file] = attribute, side
-        texts[side.file] = side.codec.encode(getattr(wanted, attribute), wanted)
+        texts[side.file] = text
+    # A setting that is not in force (the weight of an idle group) is written, whatever its file reads.
     changed = {
         name: text
         for name, text in texts.items()
-        if not held.same(sides[name][1], text, layout.page_size)
+        if values.get(sides[name][0]) is None or not held.same(sides[name][1], text, layout.page_size)
     }
     for name in ordered(controller.name, home.version, held.texts(), changed):
         attribute, side = sides[name]
@@ -111,16 +115,14 @@ class _Held:
 
     def text(self, side: Side) -> str | None:
         """Return a file's text; ``None`` if it is absent, or inherited from a parent and so not known yet."""
-        place = self._place(side)
-        if place.there(self.snapshot):
-            return self.snapshot.text(place.file(side.file))
+        if self._made(side):
+            return self.snapshot.text(self._place(side).file(side.file))
         return side.default if self.has(side) else None
 
     def has(self, side: Side) -> bool:
         """Tell whether the kernel has the file, as far as is known before trying."""
         place = self._place(side)
-        fresh = not place.there(self.snapshot)
-        return not self.snapshot.missing(place.file(side.file, place.base if fresh else None))
+        return not self.snapshot.missing(place.file(side.file, None if self._made(side) else place.base))
 
     def same(self, side: Side, text: str, page_size: int) -> bool:
         """Tell whether the file holds a text already."""
@@ -136,8 +138,20 @@ class _Held:
         """Return the settings, by attribute."""
         texts = self.texts()
         return {
-            row.attribute: side.codec.decode(texts[side.file], texts) for row, side in self._sides() if side.file in texts
+            row.attribute: side.codec.decode(texts[side.file], texts)
+            for row, side in self._sides()
+            if side.file in texts
         }
+
+    def _made(self, side: Side) -> bool:
+        """Tell whether the group is there and has the controller already, and so its files."""
+        place = self._place(side)
+        if not place.there(self.snapshot):
+            return False
+        if place.hierarchy.version == 1 or side.controller == CORE or not place.parts:
+            return True
+        above = place.marker(place.chain[-2])
+        return not self.snapshot.known(above) or side.controller in self.snapshot.words(above)
 
     def _sides(self) -> Iterator[tuple[Row, Side]]:
         for row in self.controller.settings:
@@ -171,19 +185,25 @@ def _select(controller: Controller, layout: Layout, row: Row) -> tuple[Hierarchy
     feature = f"{controller.name}.{row.attribute}"
     if layout.locate(controller.name) or controller.name == "core":
         raise UnsupportedError(feature, row.reason)
-    mounted = ", ".join(f"{h.label} (v{h.version}: {' '.join(h.controllers) or 'none'})" for h in layout.hierarchies)
     reason = (
-        f"controller {controller.name!r} is in no mounted hierarchy (mounted: {mounted or 'none'});"
+        f"controller {controller.name!r} is in no mounted hierarchy (mounted: {layout});"
         f" mount it, or boot with cgroup_enable={controller.name}"
     )
     raise UnsupportedError(feature, reason)
 
 
-def _absent(controller: Controller, side: Side, attribute: str) -> UnsupportedError:
+def _absent(controller: Controller, place: Place, side: Side, attribute: str) -> UnsupportedError:
     feature = f"{controller.name}.{attribute}"
+    if place.directory == place.hierarchy.mount_point:
+        return UnsupportedError(feature, f"the root group has no {side.file}; make a group below it")
     if ".swap" in side.file or ".memsw" in side.file:
         return UnsupportedError(feature, f"this kernel does not account swap (no {side.file}); boot with swapaccount=1")
     return UnsupportedError(feature, f"this kernel has no {side.file}", side.since)
+
+
+def _conflict(controller: Controller, wanted: Any, one: str, other: str, side: Side) -> SpecError:
+    values = " with ".join(f"{controller.name}.{name}={getattr(wanted, name)}" for name in (other, one))
+    return SpecError(f"{values}: both are {side.file} here; set one of them")
 
 
 def _consistent(controller: Controller, wanted: Any, targets: Mapping[str, Any]) -> None:
@@ -193,7 +213,4 @@ def _consistent(controller: Controller, wanted: Any, targets: Mapping[str, Any])
     if "weight" in targets and wanted.idle:
         msg = f"cpu.weight={wanted.weight}: the group is idle (cpu.idle=1) and has no weight; set idle=False with it"
         raise SpecError(msg)
-    quota = quota_usec(wanted)
-    if wanted.burst_usec and 0 <= quota < wanted.burst_usec:
-        msg = f"cpu.burst_usec={wanted.burst_usec}: more than the quota of {quota} us a period; give at most that"
-        raise SpecError(msg)
+    check_burst(wanted)

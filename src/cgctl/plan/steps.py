@@ -159,7 +159,10 @@ class Plan:
         return len(self.steps)
 
     def __str__(self) -> str:
-        lines = ["#!/bin/sh", "set -e"]
-        for step in self.steps:
-            lines.append(f"{step.shell}  # {step.because}" if step.because else step.shell)
+        lines = ("#!/bin/sh", "set -e", *(_line(step) for step in self.steps))
         return "\n".join(lines) + "\n"
+
+
+def _line(step: Step) -> str:
+    because = " ".join(step.because.split())  # a comment ends with its line
+    return f"{step.shell}  # {because}" if because else step.shell

@@ -21,7 +21,17 @@ from cgctl.plan.place import Place
 from cgctl.plan.snapshot import Snapshot
 from cgctl.plan.steps import ENABLE, JOIN, Mkdir, Step, Write
 
-__all__ = ["SUPERVISOR", "SUPERVISOR_MARK", "evacuation", "steps_v1", "steps_v2", "wants_v1", "wants_v2"]
+__all__ = [
+    "SUPERVISOR",
+    "SUPERVISOR_MARK",
+    "enabled_for",
+    "evacuation",
+    "require_available",
+    "steps_v1",
+    "steps_v2",
+    "wants_v1",
+    "wants_v2",
+]
 
 SUPERVISOR: Final = "supervisor"
 SUPERVISOR_MARK: Final = "user.cgctl.supervisor"
@@ -67,7 +77,8 @@ def steps_v1(place: Place, snapshot: Snapshot, settings: frozenset[str]) -> Iter
             path = place.file(name, directory)
             held = "" if fresh else (snapshot.text(path) or "").strip()
             if not held and path not in settings and value.strip():
-                yield Write(path=path, data=value.strip().encode(), because="a v1 cpuset starts empty and takes no process")
+                because = "a v1 cpuset starts empty and takes no process"
+                yield Write(path=path, data=value.strip().encode(), because=because)
             inherited[name] = held or value
 
 
@@ -82,8 +93,8 @@ def wants_v2(place: Place, snapshot: Snapshot, controllers: tuple[str, ...]) -> 
         return
     yield place.file("cgroup.controllers", place.base)
     for directory in place.chain[:-1]:
-        marker = place.marker(directory)
-        if snapshot.known(marker) and place.there(snapshot, directory) and _lacking(place, snapshot, directory, controllers):
+        there = snapshot.known(place.marker(directory)) and place.there(snapshot, directory)
+        if there and _lacking(place, snapshot, directory, controllers):
             kind, procs = place.file("cgroup.type", directory), place.file("cgroup.procs", directory)
             yield kind
             # The real root, which alone has no type, may hold processes beside enabled controllers.
@@ -98,9 +109,8 @@ def steps_v2(
     """Yield the steps that make a group in a v2 hierarchy, with these controllers at hand.
 
     Raises:
-        UnsupportedError: a controller is not to be had below the base, or somebody else's process is in the way.
+        UnsupportedError: somebody else's process is in the way.
     """
-    _available(place, snapshot, controllers)
     for directory, child in zip(place.chain, place.chain[1:], strict=False):
         fresh = not place.there(snapshot, directory)
         lacking = controllers if fresh else _lacking(place, snapshot, directory, controllers)
@@ -127,24 +137,34 @@ def evacuation(
         UnsupportedError: it holds processes that are not the caller's to move, or is threaded.
     """
     feature = f"controller {' '.join(lacking)} below {directory}"
+    # One that has ended meanwhile, or that /proc hides, is not moved; the kernel says if it is in the way after all.
+    pids = [
+        int(word)
+        for word in snapshot.words(place.file("cgroup.procs", directory))
+        if evacuate or not snapshot.missing(f"/proc/{word}/stat")
+    ]
     kind = (snapshot.text(place.file("cgroup.type", directory)) or "domain").strip()
-    if kind != "domain" and _DOMAIN.intersection(lacking):
-        raise UnsupportedError(feature, f"the group is {kind!r} (cgroup.type), which {lacking[0]} cannot have; use another parent")
-    pids = [int(word) for word in snapshot.words(place.file("cgroup.procs", directory))]
+    refused = [name for name in lacking if name in _DOMAIN or pids]
+    if kind != "domain" and refused:
+        reason = f"the group is {kind!r} (cgroup.type), which {refused[0]} cannot have; use another parent"
+        raise UnsupportedError(feature, reason)
     if not pids:
         return
-    foreign = [pid for pid in pids if not evacuate and not _descends(snapshot, pid, caller)]
+    # To write "0" would move the writer: a process of another pid namespace cannot be named, and so not moved.
+    foreign = [pid for pid in pids if pid == 0 or not (evacuate or _descends(snapshot, pid, caller))]
     if foreign:
         shown = ", ".join(str(pid) if pid else "0 (of another pid namespace)" for pid in foreign[:5])
         reason = (
-            f"the group holds processes that are not the caller's ({shown}), and a v2 group with processes cannot enable"
-            " controllers; start the program in a group of its own (systemd-run --scope -p Delegate=yes), or in a container"
-            " of its own set CGCTL_EVACUATE=1"
+            f"the group holds processes that are not the caller's ({shown}), and a v2 group with processes cannot"
+            " enable controllers; start the program in a group of its own (systemd-run --scope -p Delegate=yes), or in"
+            " a container of its own set CGCTL_EVACUATE=1"
         )
         raise UnsupportedError(feature, reason)
     leaf = f"{directory}/{SUPERVISOR}"
     # Whoever starts inside of it is to make its groups beside it, so it is marked before anybody is moved there.
-    yield Mkdir(path=leaf, shared=True, mark=SUPERVISOR_MARK, because="a v2 group with processes cannot enable controllers")
+    yield Mkdir(
+        path=leaf, shared=True, mark=SUPERVISOR_MARK, because="a v2 group with processes cannot enable controllers"
+    )
     for pid in pids:
         yield Write(
             path=f"{leaf}/cgroup.procs",
@@ -162,17 +182,22 @@ def _lacking(place: Place, snapshot: Snapshot, directory: str, controllers: tupl
     return tuple(name for name in controllers if name not in enabled)
 
 
-def _available(place: Place, snapshot: Snapshot, controllers: tuple[str, ...]) -> None:
+def require_available(place: Place, snapshot: Snapshot, controllers: tuple[str, ...]) -> None:
+    """Refuse controllers that the base of a v2 group was not given.
+
+    Raises:
+        UnsupportedError: it was not given one of them.
+    """
     path = place.file("cgroup.controllers", place.base)
-    if not controllers or snapshot.missing(path):
+    if place.hierarchy.version == 1 or not controllers or snapshot.missing(path):
         return
     there = snapshot.words(path)
     for name in controllers:
         if name not in there:
             reason = (
-                f"controller {name!r} is not enabled in the group above {place.base} (it has: {' '.join(there) or 'none'});"
-                " enable it in the parent's cgroup.subtree_control, or ask systemd to delegate it"
-                f" (Delegate={name} in the unit, or a drop-in for user@.service)"
+                f"controller {name!r} is not enabled in the group above {place.base}"
+                f" (it has: {' '.join(there) or 'none'}); enable it in the parent's cgroup.subtree_control, or ask"
+                f" systemd to delegate it (Delegate={name} in the unit, or a drop-in for user@.service)"
             )
             raise UnsupportedError(f"controller {name} below {place.base}", reason)
 
@@ -180,24 +205,22 @@ def _available(place: Place, snapshot: Snapshot, controllers: tuple[str, ...]) -
 def _ancestry(snapshot: Snapshot, procs: str) -> Iterator[str]:
     """Yield the stat files that tell whose descendants the processes are, one generation at a time."""
     for word in snapshot.words(procs):
-        pid = int(word)
-        while pid > 1:
-            path = f"/proc/{pid}/stat"
-            yield path
-            pid = _parent(snapshot, pid)
+        yield from (f"/proc/{pid}/stat" for pid in _line(snapshot, int(word)) if pid > 1)
 
 
-def _parent(snapshot: Snapshot, pid: int) -> int:
-    match = _PPID.match(snapshot.text(f"/proc/{pid}/stat") or "")
-    return int(match[1]) if match else 0
+def _line(snapshot: Snapshot, pid: int) -> Iterator[int]:
+    """Yield a process and its ancestors, as far as they are known."""
+    seen: set[int] = set()
+    # What was read at several moments may have a circle: pids are used again.
+    while pid > 0 and pid not in seen:
+        seen.add(pid)
+        yield pid
+        match = _PPID.match(snapshot.text(f"/proc/{pid}/stat") or "")
+        pid = int(match[1]) if match else 0
 
 
 def _descends(snapshot: Snapshot, pid: int, caller: int) -> bool:
-    if snapshot.missing(f"/proc/{pid}/stat"):
-        return True  # it has ended meanwhile, so there is nothing to move
-    while pid > 1 and pid != caller:
-        pid = _parent(snapshot, pid)
-    return pid == caller
+    return caller in _line(snapshot, pid)
 
 
 def enabled_for(specs: Mapping[str, object], available: tuple[str, ...]) -> tuple[str, ...]:
