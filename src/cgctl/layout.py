@@ -144,7 +144,8 @@ class Layout:
     def parse(cls, mounts: Iterable[Mount], controllers: Mapping[str, str], page_size: int = 4096) -> Layout:
         """Make a layout of mounts and of what ``cgroup.controllers`` says at each cgroup2 mount point."""
         best: dict[tuple[str, ...] | str, Mount] = {}
-        for mount in mounts:
+        # What is mounted later at the same place hides what was there.
+        for mount in {mount.mount_point: mount for mount in mounts}.values():
             if mount.filesystem not in {"cgroup", "cgroup2"}:
                 continue
             key = UNIFIED if mount.filesystem == "cgroup2" else _bound(mount)

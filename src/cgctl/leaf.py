@@ -13,6 +13,7 @@ import attrs
 from cgctl import guarding, joined
 from cgctl.controllers import MemoryStats, Stats
 from cgctl.errors import GroupNotFoundError
+from cgctl.filesystem import read_all
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.group import Group
 from cgctl.layout import UNIFIED
@@ -95,6 +96,10 @@ class Leaf:
                 procs = entrance(filesystem.open_for_join(f"{directory}/cgroup.procs"))
                 if label == UNIFIED:
                     entrances |= {"into": entrance(filesystem.open_directory(directory)), "into_procs": procs}
+                    # Older kernels (5.10) do not give a child that is born in a group the processors of that group.
+                    if system.layout.locate("cpuset") is system.layout.unified:
+                        here, there = _cpuset(filesystem, present.get(label)), _cpuset(filesystem, directory)
+                        entrances["self_join"] = here != there
                 else:
                     entrances["join"].append(procs)
             yield entrances
@@ -114,6 +119,16 @@ class Leaf:
             return stats
         # A leaf's counter may run some pages ahead of the group that holds the limit; no leaf used more than that one.
         return attrs.evolve(stats, memory=attrs.evolve(stats.memory, peak=min(stats.memory.peak, above.peak)))
+
+
+def _cpuset(filesystem: KernelFilesystem, directory: str | None) -> list[bytes | int]:
+    """Return the processors and memory nodes of a v2 group: those of the nearest above that can have its own."""
+    while directory:
+        found = read_all(filesystem, [f"{directory}/cpuset.cpus.effective", f"{directory}/cpuset.mems.effective"])
+        if any(isinstance(value, bytes) for value in found.values()):
+            return list(found.values())
+        directory = directory.rpartition("/")[0]
+    return []
 
 
 def _memory(group: Group | None) -> MemoryStats | None:

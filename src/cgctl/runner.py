@@ -15,6 +15,7 @@ import attrs
 from cgctl import guarding
 from cgctl.controllers import CONTROLLERS, ControllerKeywords, Stats
 from cgctl.errors import (
+    CgctlError,
     GroupExistsError,
     OutOfMemoryError,
     ProcessError,
@@ -229,7 +230,9 @@ def _start(argv: Sequence[Argument], make: Callable[[], Leaf], keywords: dict[st
     try:
         return _launch(argv, leaf, keywords)
     except BaseException:
-        leaf.finish()
+        # A frozen group cannot even be emptied; why the program did not start is what matters.
+        with contextlib.suppress(CgctlError):
+            leaf.finish()
         raise
 
 
@@ -248,7 +251,8 @@ def _launch(argv: Sequence[Argument], leaf: Leaf, keywords: dict[str, Any]) -> P
 
 def _launch_once(argv: Sequence[Argument], leaf: Leaf, keywords: dict[str, Any], *, self_join: bool) -> Process:
     with leaf.entrances() as entrances:
-        how = {**keywords, **entrances, "home": guarding.homes, "self_join": self_join}
+        how = {**keywords, **entrances, "home": guarding.homes}
+        how["self_join"] = self_join or entrances.get("self_join", False)
         return launch(argv, leaf=leaf, group=leaf.group, **how)
 
 

@@ -150,10 +150,12 @@ class System:
         """
         if not _under_systemd(self.filesystem):
             return
-        managed = self.layout.hierarchy("name=systemd") or self.layout.unified
-        directory = base.directories.get(managed.label) if managed else None
-        if managed is None or directory is None or self._delegated(managed, directory):
+        # On hybrid machines systemd keeps its units in both; the mark of a delegated one is on the v2 group.
+        managed = [h for h in (self.layout.hierarchy("name=systemd"), self.layout.unified) if h]
+        places = [(h, base.directories[h.label]) for h in managed if h.label in base.directories]
+        if not places or any(self._delegated(hierarchy, directory) for hierarchy, directory in places):
             return
+        directory = places[0][1]
         reason = (
             f"systemd manages {directory} and has not delegated it, and asking systemd for a scope is not built yet;"
             " start the program in a delegated one: systemd-run --scope -p Delegate=yes CMD (with --user as an"

@@ -81,6 +81,18 @@ def make(tidy: None, name: str) -> Iterator[Make]:  # noqa: ARG001 - the same
             group.remove()
 
 
+@contextlib.contextmanager
+def ready(process: cgctl.Process) -> Iterator[cgctl.Process]:
+    """Wait until a payload with a pipe says that it is ready, and kill it at the end, also when the test fails."""
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def sweep(directories: list[str]) -> None:
     """Kill what is in these groups and below, all of them this run's own, and remove them."""
     below = {path for directory in directories for path, _, _ in os.walk(directory)}

@@ -1,4 +1,7 @@
-"""Programs for groups to hold: each is an argument list. Those that stay say ``ready`` once they are what they are."""
+"""Programs for groups to hold: each is an argument list.
+
+Those that stay say ``ready`` once they are what they are, and end by themselves after longer than any test takes.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ for pid in children:
 _SLEEPER = """
 import time
 print("ready", flush=True)
-time.sleep(600)
+time.sleep(150)
 """
 
 _STUBBORN = """
@@ -58,14 +61,14 @@ import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", flush=True)
 while True:
-    time.sleep(600)
+    time.sleep(150)
 """
 
 _POLITE = """
 import os, signal, time
 signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
 print("ready", flush=True)
-time.sleep(600)
+time.sleep(150)
 """
 
 _DAEMONISER = """
@@ -79,7 +82,7 @@ if os.fork() == 0:
         if sys.argv[1] == "closed":
             for fd in (0, 1, 2):
                 os.close(fd)
-        time.sleep(600)
+        time.sleep(150)
     os._exit(0)
 os.wait()
 print(os.read(reading, 20).decode(), flush=True)
@@ -89,9 +92,9 @@ _FAMILY = """
 import os, time
 for _ in range(2):
     if os.fork() == 0:
-        time.sleep(600)
+        time.sleep(150)
 print("ready", flush=True)
-time.sleep(600)
+time.sleep(150)
 """
 
 _SAY = """

@@ -13,7 +13,7 @@ import pytest
 
 import cgctl
 from tests.kernel import lacks, payloads
-from tests.kernel.conftest import Make
+from tests.kernel.conftest import Make, ready
 from tests.kernel.inside import is_alive, where
 from tests.kernel.pace import DEAD_SEC, PATIENCE_SEC, eventually
 from tests.leaks import PREFIX, groups
@@ -89,13 +89,10 @@ def test_fileno_is_a_pidfd() -> None:
 
 def test_kill_is_for_the_tree() -> None:
     """Kill ends the whole tree, send_signal reaches the program alone."""
-    process = cgctl.popen(payloads.FAMILY, pids=20, stdout=subprocess.PIPE)
-    with process:
-        assert _pipe(process.stdout).readline() == b"ready\n"
+    with ready(cgctl.popen(payloads.FAMILY, pids=20, stdout=subprocess.PIPE)) as process:
         tree = process.group.pids()
-        assert len(tree) == 3
-        process.kill()
 
+    assert len(tree) == 3
     assert process.returncode == _KILLED
     assert eventually(lambda: not any(map(is_alive, tree)), DEAD_SEC)
 
@@ -135,12 +132,9 @@ def test_after_the_end() -> None:
 def test_limits_can_change_meanwhile() -> None:
     """The group of a running program can be updated and asked."""
     lacks.require("pids")
-    process = cgctl.popen(payloads.SLEEPER, pids=20, stdout=subprocess.PIPE)
-    with process:
-        assert _pipe(process.stdout).readline() == b"ready\n"
+    with ready(cgctl.popen(payloads.SLEEPER, pids=20, stdout=subprocess.PIPE)) as process:
         limits = process.group.update(pids=5)
         stats = process.group.stats("pids").pids
-        process.kill()
 
     assert limits.pids == cgctl.Pids(max=5)
     assert stats is not None

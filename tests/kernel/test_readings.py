@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import cgctl
 from cgctl.controllers import CONTROLLERS, Row
 from tests.kernel import lacks, payloads
-from tests.kernel.conftest import Make, Start
+from tests.kernel.conftest import Make, Start, ready
 from tests.kernel.pace import eventually
 
 pytestmark = pytest.mark.host
@@ -60,13 +61,8 @@ def test_memory_in_use_is_counted(make: Make) -> None:
     lacks.require("memory")
     group = make(memory="256M")
     done = group.run(payloads.hog(50))
-    hold = group.popen(payloads.hog(30, 600), stdout=-1)
-    assert hold.stdout is not None
-    assert hold.stdout.readline() == b"ready\n"
-    memory = group.stats("memory").memory
-    hold.kill()
-    hold.wait()
-    hold.stdout.close()
+    with ready(group.popen(payloads.hog(30, 600), stdout=subprocess.PIPE)):
+        memory = group.stats("memory").memory
 
     assert memory is not None
     assert memory.current is not None

@@ -19,7 +19,7 @@ import cgctl
 from cgctl import Group, System
 from cgctl.filesystem.kernel import KernelFilesystem
 from tests.kernel import lacks, payloads, scripts
-from tests.kernel.conftest import Make, Start
+from tests.kernel.conftest import Make, Start, ready
 
 pytestmark = pytest.mark.host
 
@@ -215,12 +215,11 @@ class TestKernel:
         """On v1, a limit below what cannot be reclaimed is EBUSY, and the hint says how much that is."""
         lacks.require("v1 memory")
         group = make(memory="100M")
-        with group.popen(payloads.hog(50, 600), stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            with pytest.raises(cgctl.StepError, match=r"EBUSY .*uses \d+ bytes and cannot be reclaimed below"):
-                group.update(memory="4M")
-            process.kill()
+        with (
+            ready(group.popen(payloads.hog(50, 600), stdout=subprocess.PIPE)),
+            pytest.raises(cgctl.StepError, match=r"EBUSY .*uses \d+ bytes and cannot be reclaimed below"),
+        ):
+            group.update(memory="4M")
 
         memory = group.limits().memory
         assert memory is not None

@@ -17,7 +17,7 @@ import pytest
 
 import cgctl
 from tests.kernel import lacks, payloads
-from tests.kernel.conftest import Make
+from tests.kernel.conftest import Make, ready
 from tests.kernel.inside import is_alive
 from tests.kernel.pace import CPU_BAND, DEAD_SEC, SLOWNESS, eventually
 from tests.leaks import PREFIX, groups
@@ -76,12 +76,9 @@ class TestMemory:
         """A limit that is raised holds at once for what runs."""
         lacks.require("memory")
         group = make(memory="60M")
-        with group.popen(payloads.hog(40, 600), stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
+        with ready(group.popen(payloads.hog(40, 600), stdout=subprocess.PIPE)):
             group.update(memory="200M")
             assert group.run(payloads.hog(100), capture_output=True).returncode == 0
-            process.kill()
 
 
 def _peak(done: cgctl.Completed) -> int:
@@ -213,11 +210,10 @@ class TestCheck:
     def test_out_of_memory(self) -> None:
         """OutOfMemoryError has the result, and says what to do."""
         lacks.require("memory")
-        with pytest.raises(cgctl.OutOfMemoryError, match=r"killed by the kernel at its memory limit \(peak ") as caught:
+        with pytest.raises(cgctl.OutOfMemoryError, match=r"at its memory limit.*; raise memory=") as caught:
             cgctl.run(payloads.hog(80), memory="40M", check=True, capture_output=True)
 
         assert caught.value.completed.oom_killed
-        assert "raise memory=" in str(caught.value)
 
     def test_exit_status(self) -> None:
         """ProcessError is subprocess's CalledProcessError, with the output."""

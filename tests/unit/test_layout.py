@@ -164,6 +164,15 @@ class TestLayout:
         (hierarchy,) = _layout(text).hierarchies
         assert hierarchy.mount_point == best
 
+    def test_stacked(self) -> None:
+        """What is mounted later at the same place hides what was there, also if it allows less."""
+        line = "1 0 0:30 / /sys/fs/cgroup/memory {} - cgroup cgroup rw,memory"
+        text = "\n".join(line.format(options) for options in ("rw", "ro"))
+
+        layout = Layout.parse(parse_mountinfo(text), {})
+
+        assert [True] == [hierarchy.read_only for hierarchy in layout.hierarchies]
+
     def test_noprefix(self) -> None:
         """Files of a ``noprefix`` mount lack the controller's name; core files have no other."""
         (hierarchy,) = _layout("30 24 0:27 / /dev/cpuset rw - cgroup none rw,cpuset,noprefix\n").hierarchies
