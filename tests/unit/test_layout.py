@@ -171,7 +171,8 @@ class TestLayout:
 
         layout = Layout.parse(parse_mountinfo(text), {})
 
-        assert [True] == [hierarchy.read_only for hierarchy in layout.hierarchies]
+        (hierarchy,) = layout.hierarchies
+        assert hierarchy.read_only
 
     def test_noprefix(self) -> None:
         """Files of a ``noprefix`` mount lack the controller's name; core files have no other."""
