@@ -27,6 +27,7 @@ nitpick_ignore_regex = [
     ("py:exc", r"OSError|ValueError"),
     # What the reader of a signature sees under a shorter name, or need not see.
     ("py:class", r"cgctl\.(units\.Max|plan\.Plan|filesystem\._protocol\.Filesystem|controllers\._row\.\w+)"),
+    ("py:class", r"cgctl\.testing\.case\.Action"),
 ]
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
@@ -42,12 +43,17 @@ def _rows() -> str:
     lines: list[str] = []
     for controller in CONTROLLERS.values():
         for title, rows in (("settings", controller.settings), ("statistics", controller.readings)):
-            lines += [f"## {controller.name}: {title}", "", "| attribute | v1 | v2 | since | notes |", "|---|---|---|---|---|"]
+            lines += [
+                f"## {controller.name}: {title}",
+                "",
+                "| attribute | v1 | v2 | since | notes |",
+                "|---|---|---|---|---|",
+            ]
             for row in rows:
-                v1, v2 = (f"`{side.file}`" if side else "–" for side in (row.v1, row.v2))
+                v1, v2 = (f"`{side.file}`" if side else "none" for side in (row.v1, row.v2))
                 since = next((side.since for side in (row.v2, row.v1) if side and side.since), "")
                 notes = " ".join(filter(None, (f"lossy: {row.lossy}" if row.lossy else "", row.reason)))
-                lines.append(f"| `{row.attribute}` | {v1} | {v2} | {since or ''} | {notes.replace('|', '∣')} |")
+                lines.append(f"| `{row.attribute}` | {v1} | {v2} | {since or ''} | {notes.replace('|', '/')} |")
             lines.append("")
     return "\n".join(lines)
 
