@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import cgctl
 from cgctl.controllers import CONTROLLERS
-
-if TYPE_CHECKING:
-    from sphinx.application import Sphinx
 
 project = "cgctl"
 author = "the cgctl authors"
@@ -58,7 +55,7 @@ def _rows() -> str:
     return "\n".join(lines)
 
 
-def _generate(app: Sphinx) -> None:
+def _generate(app: Any) -> None:
     directory = Path(app.srcdir, "_generated")
     directory.mkdir(exist_ok=True)
     path = directory / "rows.md"
@@ -67,6 +64,6 @@ def _generate(app: Sphinx) -> None:
         path.write_text(text)
 
 
-def setup(app: Sphinx) -> None:
+def setup(app: Any) -> None:
     """Make the pages that are made from code."""
     app.connect("builder-inited", _generate)

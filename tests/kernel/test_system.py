@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -179,3 +182,33 @@ class TestGroups:
         finally:
             below.rmdir()
             below.parent.rmdir()
+
+
+def test_looking_again_opens_nothing_for_good() -> None:
+    """Each look at the machine gives back the descriptors that it took."""
+    before = len(os.listdir("/proc/self/fd"))
+
+    for _ in range(20):
+        cgctl.System.detect().groups()
+
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_after_all_descriptors_were_closed(name: str) -> None:
+    """A program that becomes a daemon closes all it has; what is opened then is never taken for a hierarchy."""
+    script = """
+        import os, cgctl
+        group = cgctl.Group({name!r}, pids=5).create()
+        os.closerange(3, 256)
+        others = [os.open("/tmp", os.O_RDONLY) for _ in range(30)]
+        try:
+            print(group.limits().pids.max, cgctl.Group({name!r} + "-2", pids=6).create().remove())
+        finally:
+            group.remove()
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script).format(name=name)], capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout, done.stderr) == ("5 None\n", "")
+    assert not Path("/tmp", name).exists()  # noqa: S108 - where it could have gone

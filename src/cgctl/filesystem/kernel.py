@@ -25,8 +25,13 @@ class KernelFilesystem:
     """The cgroup filesystems of this machine, as this process sees them."""
 
     def __init__(self) -> None:
-        # Mount point → (fd, device). The fds are never closed: one a hierarchy, for the process's life.
+        # Mount point → (fd, device): one a hierarchy, for as long as this object lives.
         self._roots: dict[str, tuple[int, int]] = {}
+
+    def __del__(self) -> None:
+        for fd, device in self._roots.values():
+            if _is_root(fd, device):
+                os.close(fd)
 
     def __repr__(self) -> str:
         return "KernelFilesystem()"
@@ -153,9 +158,13 @@ class KernelFilesystem:
         if ".." in path.split("/"):
             raise OSError(ELOOP, "paths with '..' are not followed", path)
         for _attempt in range(2):
-            for mount_point, (fd, _) in self._roots.items():
+            for mount_point, (fd, device) in self._roots.items():
                 if path == mount_point or path.startswith(mount_point + "/"):
-                    return fd, path[len(mount_point) + 1 :] or "."
+                    # A program that becomes a daemon closes all it has, and the number may be another file's by now.
+                    if _is_root(fd, device):
+                        return fd, path[len(mount_point) + 1 :] or "."
+                    self._roots = {point: root for point, root in self._roots.items() if point != mount_point}
+                    break
             self._learn()
         raise OSError(EXDEV, "not on a cgroup filesystem", path)
 
@@ -163,13 +172,15 @@ class KernelFilesystem:
         """Open the root of each mounted hierarchy that is not open yet."""
         with open("/proc/self/mountinfo", "rb") as file:
             mounts = parse_mountinfo(os.fsdecode(file.read()))
+        found = dict(self._roots)
         for mount in mounts:
-            if mount.filesystem in _CGROUP and mount.mount_point not in self._roots:
+            if mount.filesystem in _CGROUP and mount.mount_point not in found:
                 opened = _open_root(mount)
                 if opened:
-                    self._roots[mount.mount_point] = opened
-        # The longest first, so that a mount inside another's tree is found before it.
-        self._roots = dict(sorted(self._roots.items(), key=lambda item: -len(item[0])))
+                    found[mount.mount_point] = opened
+        # The longest first, so that a mount inside another's tree is found before it. Other threads may be looking
+        # something up, so it is replaced and not changed.
+        self._roots = dict(sorted(found.items(), key=lambda item: -len(item[0])))
 
 
 def _open_root(mount: Mount) -> tuple[int, int] | None:
@@ -186,6 +197,13 @@ def _open_root(mount: Mount) -> tuple[int, int] | None:
         os.close(fd)
         return None
     return fd, status.st_dev
+
+
+def _is_root(fd: int, device: int) -> bool:
+    try:
+        return os.fstat(fd).st_dev == device
+    except OSError:
+        return False
 
 
 def _named(error: OSError, path: str) -> OSError:
