@@ -48,7 +48,7 @@ from cgctl.system import System
 from cgctl.units import MAX
 
 if TYPE_CHECKING:
-    from cgctl import convert
+    from cgctl import convert, testing
     from cgctl.launch.process import Process
     from cgctl.runner import Completed, popen, run
 
@@ -90,6 +90,7 @@ __all__ = [
     "current",
     "popen",
     "run",
+    "testing",
 ]
 
 # The launcher is needed only by those who launch: its imports wait until then.
@@ -104,8 +105,8 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     import importlib  # noqa: PLC0415 - only for what is lazy
 
-    if name == "convert":
-        return importlib.import_module("cgctl.convert")
+    if name in {"convert", "testing"}:
+        return importlib.import_module(f"cgctl.{name}")
     if name in _LAZY:
         # The function shadows its module's name in this namespace, which the import system would set.
         value = getattr(importlib.import_module(_LAZY[name]), name)
