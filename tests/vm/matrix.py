@@ -1,0 +1,91 @@
+"""Which tests run on which kernel and layout, as data."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+# What is run, from little to all. The contract is in each of them.
+SPINE = ("tests/contract",)
+ROWS = (*SPINE, "tests/kernel/test_settings.py", "tests/kernel/test_readings.py", "tests/kernel/test_core_files.py")
+FULL = (*SPINE, "tests/kernel")
+FILES = ("tests/contract/test_filesystem.py",)
+
+_CONTROLLERS = frozenset(("group", "memory", "cpu", "cpuset", "pids"))
+# The machines on which the rows in tests/contract were measured had these: some of them name processors and nodes.
+_BIG = ("--cpus", "8", "--nodes", "2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A kernel and a layout, and what is run there.
+
+    Attributes:
+        kernel: the series.
+        layout: the cgroup layout.
+        tests: arguments for pytest.
+        user: whether as an ordinary user; under systemd, under that user's own manager.
+        big: whether with eight processors in two nodes.
+        lacks: the controllers that cannot be had there (``"group"``: nothing at all); everything else must.
+    """
+
+    kernel: str
+    layout: str
+    tests: tuple[str, ...] = SPINE
+    user: bool = False
+    big: bool = False
+    lacks: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        """Name it: ``6.12:systemd:user``."""
+        return ":".join((self.kernel, self.layout, *(["user"] if self.user else []), *(["big"] if self.big else [])))
+
+    def feature(self) -> str:
+        """Name it as ``CGCTL_REQUIRE`` does: ``vm:6.12:v2``, whoever runs there."""
+        return f"vm:{self.kernel}:{self.layout}"
+
+    def options(self) -> list[str]:
+        """Make the runner's options."""
+        made = ["--kernel", self.kernel, "--cgroup", self.layout, *(_BIG if self.big else ())]
+        return [*made, *(["--user"] if self.user else [])]
+
+    def required(self) -> str:
+        """Make the ``CGCTL_REQUIRE`` of the guest: what may not be skipped there."""
+        return ",".join(sorted((_CONTROLLERS - self.lacks) | ({"host"} if not self.user else set())))
+
+
+def _cells() -> tuple[Cell, ...]:
+    nothing = _CONTROLLERS
+    # Debian compiles v1's memory and cpuset out from 6.12 on; a user's manager has cpu, memory and pids alone.
+    compiled_out, not_delegated = frozenset(("memory", "cpuset")), frozenset(("cpuset",))
+    # The longest first, so that two at a time end together.
+    return (
+        Cell("6.12", "v2", FULL),
+        Cell("6.1", "v1", FULL),
+        *(Cell(kernel, "v2", ROWS) for kernel in ("7.3", "5.10")),
+        *(Cell(kernel, "hybrid", ROWS) for kernel in ("6.12", "6.1")),
+        Cell("5.10", "v1-separate", ROWS),
+        Cell("6.12", "v1", ROWS, lacks=compiled_out),
+        *(Cell(kernel, "v2") for kernel in ("6.18", "6.1")),
+        *(Cell(kernel, "systemd") for kernel in ("7.3", "6.12", "5.10")),
+        Cell("6.12", "systemd", user=True, lacks=not_delegated),
+        Cell("6.1", "systemd-hybrid"),
+        Cell("6.1", "systemd-hybrid", user=True, lacks=nothing - {"group"}),
+        Cell("6.1", "systemd-v1"),
+        Cell("6.1", "systemd-v1", user=True, lacks=nothing),
+        Cell("6.12", "v2", user=True, lacks=nothing),
+        *(Cell(kernel, "v2", FILES, big=True) for kernel in ("7.3", "6.18", "6.12", "6.1", "5.10")),
+        *(Cell(kernel, "v1", FILES, big=True) for kernel in ("6.1", "5.10")),
+    )
+
+
+CELLS = _cells()
+
+
+def features() -> str:
+    """Make what ``CGCTL_REQUIRE`` says where every cell must run."""
+    return ",".join(dict.fromkeys(cell.feature() for cell in CELLS))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{features()}\n")
