@@ -64,11 +64,12 @@ while True:
     time.sleep(150)
 """
 
+# A handler would be too late for a signal that comes just before the sleep begins.
 _POLITE = """
-import os, signal, time
-signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 print("ready", flush=True)
-time.sleep(150)
+sys.exit(7 if signal.sigtimedwait([signal.SIGTERM], 150) else 0)
 """
 
 _DAEMONISER = """
