@@ -66,10 +66,11 @@ class CommandLine:
 
     def left(self) -> list[str]:
         """What is there below the base, and the base itself."""
-        top = cgctl.Group(f"/{self.base}")
-        if not top.exists():
+        # It may go while it is looked at: when a command is killed, its helper removes the base too.
+        try:
+            return [self.base, *(group.name for group in cgctl.Group(f"/{self.base}").walk())]
+        except cgctl.GroupNotFoundError:
             return []
-        return [self.base, *(group.name for group in top.walk())]
 
 
 @pytest.fixture
