@@ -132,7 +132,9 @@ class Existence:
             StepError: processes are still in it (``EBUSY``).
         """
         address = self.now()
-        places = address.require()
+        self._take_down(address, address.require(), settle=settle)
+
+    def _take_down(self, address: Address, places: Mapping[str, Place], *, settle: bool) -> None:
         _remove(address, places)
         if settle and UNIFIED in places:
             with _tree_lock:
@@ -154,7 +156,7 @@ class Existence:
         try:
             if places := address.existing():
                 members.kill(address.system.filesystem, places, timeout=_KILL_TIMEOUT, name=address.name)
-                self.remove(settle=settle)
+                self._take_down(address, places, settle=settle)
             else:
                 _remove_above(address)
         finally:

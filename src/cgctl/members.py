@@ -10,14 +10,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from errno import EINVAL, ENODEV, ENOENT, EOPNOTSUPP
+from errno import ENODEV, ENOENT, EOPNOTSUPP
 
-from cgctl import diagnose
 from cgctl.errors import SpecError, TimeoutExpired, UnsupportedError
-from cgctl.filesystem import Filesystem, read_all
+from cgctl.filesystem import Filesystem, execute
 from cgctl.filesystem.execute import attempt
 from cgctl.layout import UNIFIED
-from cgctl.plan import GONE, Place, Signal, Snapshot, Write
+from cgctl.plan import GONE, Place, Plan, Signal, Write
 from cgctl.plan.steps import JOIN
 
 __all__ = ["freeze", "go_home", "inside", "join", "kill", "pids", "procs", "thaw", "wait_empty", "walk"]
@@ -76,19 +75,19 @@ def join(filesystem: Filesystem, pid: int, targets: Mapping[str, str], homes: Ma
     Raises:
         StepError: the kernel refused; the process is where it was.
     """
-    done: list[str] = []
-    for label, directory in targets.items():
-        step = Write(path=f"{directory}/cgroup.procs", data=str(pid).encode(), retry=JOIN, because="join")
-        try:
-            attempt(filesystem, step)
-        except OSError as error:
-            for back in done:
-                if back in homes:
-                    filesystem.write(f"{homes[back]}/cgroup.procs", step.data)
-            number = error.errno or EINVAL
-            snapshot = Snapshot(read_all(filesystem, diagnose.needs(step, number)))
-            raise diagnose.explain(step, number, snapshot) from error
-        done.append(label)
+    who = str(pid).encode()
+    steps = [
+        Write(
+            path=f"{directory}/cgroup.procs",
+            data=who,
+            retry=JOIN,
+            undo=who if label in homes else None,
+            undo_path=f"{homes[label]}/cgroup.procs" if label in homes else "",
+            because="join",
+        )
+        for label, directory in targets.items()
+    ]
+    execute(filesystem, Plan(tuple(steps)))
 
 
 def go_home(filesystem: Filesystem, homes: Mapping[str, str]) -> None:
