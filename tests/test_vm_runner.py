@@ -56,15 +56,28 @@ def on(kernel: str, layout: str) -> tuple[str, ...]:
     return ("--kernel", kernel, "--cgroup", layout)
 
 
+PLACES = [
+    on("6.12", "v2"),
+    (*on("6.12", "v2"), "--user"),
+    on("6.12", "systemd"),
+    (*on("6.12", "systemd"), "--user"),
+]
+
+
+@pytest.mark.parametrize("options", PLACES, ids=" ".join)
+def test_output_and_status(options: Sequence[str]) -> None:
+    """What a command writes and how it ends comes back, whoever starts it."""
+    done = run("sh", "-c", "echo out; echo err >&2; exit 77", options=options)
+
+    assert (done.returncode, done.stdout, done.stderr) == (77, b"out\n", b"err\n")
+
+
 @pytest.mark.parametrize(
     ("argv", "status", "stdout", "stderr"),
     [
         (["true"], 0, b"", b""),
-        (["false"], 1, b"", b""),
-        (["sh", "-c", "exit 77"], 77, b"", b""),
         (["sh", "-c", "kill -KILL $$"], 137, b"", b""),
         (["sh", "-c", "kill -TERM $$"], 143, b"", b""),
-        (["sh", "-c", "echo out; echo err >&2"], 0, b"out\n", b"err\n"),
         (["sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr"], 0, b"out\n", b"err\n"),
         (
             ["printf", "%s|", "a b", "$HOME", "%n", "", "'", '"', "\\", "$$", "-x"],
@@ -77,12 +90,9 @@ def on(kernel: str, layout: str) -> tuple[str, ...]:
         (["/etc/passwd"], 126, b"", b"tests.vm: /etc/passwd: not executable\n"),
     ],
 )
-@pytest.mark.parametrize(
-    "options",
-    [on("6.12", "v2"), (*on("6.12", "v2"), "--user"), on("6.12", "systemd"), (*on("6.12", "systemd"), "--user")],
-)
+@pytest.mark.parametrize("options", [PLACES[0], PLACES[-1]], ids=" ".join)
 def test_command(options: Sequence[str], argv: list[str], status: int, stdout: bytes, stderr: bytes) -> None:
-    """What a command writes and how it ends comes back unchanged, whoever starts it."""
+    """All that a command may be and do comes back unchanged, by our own init and by a user's systemd."""
     done = run(*argv, options=options)
 
     assert (status, stdout, stderr) == (done.returncode, done.stdout, done.stderr)
@@ -173,10 +183,10 @@ def test_environment() -> None:
 def test_clock_and_random_numbers(kernel: str) -> None:
     """Restored machines know the time, and do not draw the same numbers."""
     command = ("python3", "-c", "import time, uuid; print(time.time(), uuid.uuid4())")
-    drawn = [run(*command, options=on(kernel, "v2")).stdout.split() for _ in range(3)]
+    drawn = [run(*command, options=on(kernel, "v2")).stdout.split() for _ in range(2)]
 
     assert abs(time.time() - float(drawn[-1][0])) < 5
-    assert len({number for _, number in drawn}) == 3
+    assert len({number for _, number in drawn}) == 2
 
 
 def test_hardware() -> None:
@@ -188,11 +198,13 @@ def test_hardware() -> None:
     assert [b"4", b"0-1", str((256 << 20) // 512).encode(), str((64 << 20) - 4096).encode()] == done.stdout.split()
 
 
-@pytest.mark.parametrize("module", ["null_blk", "loop", "scsi_debug", "bfq", "cls_cgroup", "sch_htb"])
 @pytest.mark.parametrize("kernel", catalog.KERNELS)
-def test_modules(kernel: str, module: str) -> None:
+def test_modules(kernel: str) -> None:
     """The modules that tests want are at hand on every kernel."""
-    assert run("modprobe", module, options=on(kernel, "v2")).returncode == 0
+    modules = "null_blk loop scsi_debug bfq cls_cgroup sch_htb"
+    done = run("sh", "-c", f"for module in {modules}; do modprobe $module || exit; done", options=on(kernel, "v2"))
+
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @functools.cache

@@ -22,7 +22,9 @@ def main(argv: list[str]) -> int:
     """Run pytest with these arguments and write the report to stdout; return pytest's exit status."""
     for module in _MODULES:  # not for an ordinary user; then the cases that need it are left out
         subprocess.run(["modprobe", "-q", module], check=False, stderr=subprocess.DEVNULL)
-    status = pytest.main([*argv, f"--junitxml={_REPORT}", "-p", "no:cacheprovider", "-o", "junit_family=xunit2"])
+    # hypothesis is slow to import, under emulation seven seconds; a test that wants it has it without its plugin too.
+    plugins = [word for name in ("cacheprovider", "hypothesispytest") for word in ("-p", f"no:{name}")]
+    status = pytest.main([*argv, *plugins, f"--junitxml={_REPORT}", "-o", "junit_family=xunit2"])
     sys.stdout.flush()
     if _REPORT.exists():
         sys.stdout.buffer.write(BEGIN + _REPORT.read_bytes())

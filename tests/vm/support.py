@@ -1,12 +1,13 @@
-"""Write ``docs/support.md`` from the last run of ``tests/test_vm_matrix.py``: ``python -m tests.vm.support``."""
+"""Write ``docs/support.md`` from what the machines have shown: ``python -m tests.vm.support [--check]``."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from collections.abc import Iterable, Mapping
 
-from tests.vm.matrix import CELLS, Cell
+from tests.vm.matrix import CELLS, FILES, Cell
 from tests.vm.project import TREE
 from tests.vm.report import Result, read_report
 
@@ -59,7 +60,7 @@ def page(found: Mapping[Cell, Iterable[Result]]) -> str:
     reasons: dict[str, str] = {}
     features = [["kernel", "layout", *FEATURES.values()]]
     settings: dict[str, dict[str, str]] = {}
-    for cell in sorted((cell for cell in CELLS if not cell.big), key=_order):
+    for cell in sorted((cell for cell in CELLS if cell.tests != FILES), key=_order):
         mine = {one.test: one for one in found[cell]}
         spine = [_mark(mine.get(f"{_SPINE}{test}"), reasons) for test in FEATURES]
         features.append([cell.kernel, _layout(cell), *spine])
@@ -100,11 +101,23 @@ def _table(rows: list[list[str]]) -> list[str]:
     return [head, "|" + "---|" * len(rows[0]), *body]
 
 
-def main() -> int:
-    """Write the page."""
-    TABLE.write_text(page(results()), encoding="utf-8")
-    return 0
+def main(argv: list[str]) -> int:
+    """Write the page; with ``--check``, only tell whether it is what the machines have shown."""
+    found = results()
+    if missing := [str(cell) for cell, each in found.items() if not each]:
+        sys.stderr.write(f"no results of {', '.join(missing)}: tox run -e vm\n")
+        return 1
+    told = page(found)
+    if argv != ["--check"]:
+        TABLE.write_text(told, encoding="utf-8")
+        return 0
+    lines = TABLE.read_text(encoding="utf-8").splitlines(), told.splitlines()
+    if difference := list(
+        difflib.unified_diff(*lines, "docs/support.md", "what the machines have shown", "", "", 0, "")
+    ):
+        sys.stderr.write("\n".join((*difference, "if that is as it should be: python -m tests.vm.support", "")))
+    return bool(difference)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
