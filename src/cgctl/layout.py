@@ -180,9 +180,9 @@ class Layout:
     def select(self, row: Row) -> tuple[Hierarchy, Side] | None:
         """Return where a row's file is on this machine, or ``None`` where it cannot be expressed.
 
-        v2 goes first: its core files tell the same as v1's, on hybrid machines too.
+        v2 goes first, unless the row says otherwise: its core files tell the same as v1's, on hybrid machines too.
         """
-        for version in (2, 1):
+        for version in (row.prefer, 3 - row.prefer):
             side = row.side(version)
             home = self.locate(side.controller) if side else None
             if side and home and home.version == version:

@@ -28,10 +28,11 @@ def controllers_in(filesystem: Filesystem, places: Places) -> tuple[str, ...]:
     found: set[str] = set()
     for label, place in places.items():
         if label == UNIFIED:
-            found.add("core")
+            found.update(name for name, controller in CONTROLLERS.items() if controller.everywhere)
             found.update(filesystem.read(place.file("cgroup.controllers")).decode().split())
         else:
-            found.update(place.hierarchy.controllers)
+            here = {*place.hierarchy.controllers}
+            found.update(name for name, controller in CONTROLLERS.items() if here.intersection(controller.v1))
     return tuple(name for name in CONTROLLERS if name in found)
 
 
@@ -82,10 +83,10 @@ class _Reader:
                 values[row.attribute] = self._value(place, side)
         told = {name: value for name, value in values.items() if value is not None}
         # Every v2 group tells of pressure; that alone does not make it one with this controller.
-        return controller.stats(**told) if told.keys() - {"pressure"} else None
+        return controller.join_stats(told) if told.keys() - {"pressure"} else None
 
     def _select(self, row: Row) -> tuple[Place, Side] | None:
-        for version in (2, 1):
+        for version in (row.prefer, 3 - row.prefer):
             side = row.side(version)
             home = self.layout.locate(side.controller) if side else None
             place = self.places.get(home.label) if home else None

@@ -63,6 +63,10 @@ class Codec:
         del page_size
         return held.split() == wanted.split()
 
+    def pending(self, held: str | None, wanted: str, page_size: int) -> tuple[str, ...]:
+        """Return what is to be written, one ``write(2)`` each, to a file that reads *held* (``None``: not known)."""
+        return () if held is not None and self.same(held, wanted, page_size) else (wanted,)
+
 
 @attrs.frozen(kw_only=True)
 class Text(Codec):

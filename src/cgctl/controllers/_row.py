@@ -7,6 +7,7 @@ for it raises :class:`cgctl.UnsupportedError` with the row's ``reason``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -25,7 +26,7 @@ class Side:
 
     Attributes:
         controller: the kernel's controller in whose hierarchy the file is (``cpuacct`` is one of its own on v1).
-        file: the interface file.
+        file: the interface file; a name that begins with ``@`` is a program attached to the group (:mod:`cgctl.bpf`).
         codec: what its text means.
         default: what a new group's file reads.
         also: other files that the codec reads, and that change with this setting.
@@ -52,6 +53,7 @@ class Row:
         attribute: its name in the spec or statistics class; ``a.b`` is an attribute of a part.
         v1: its file in a v1 hierarchy.
         v2: its file in a v2 hierarchy.
+        prefer: which version is used where both have their side.
         reason: why a missing side is missing.
         lossy: how the two sides differ in meaning, with the formula and its source; empty when exact.
     """
@@ -59,6 +61,7 @@ class Row:
     attribute: str
     v1: Side | None
     v2: Side | None
+    prefer: int = 2
     reason: str = ""
     lossy: str = ""
 
@@ -75,10 +78,14 @@ class Controller:
         name: its keyword, and its name in the kernel.
         spec: the class of what can be asked.
         stats: the class of what it tells.
-        settings: one row for each attribute of *spec*.
-        readings: one row for each attribute of *stats*.
-        shorthand: makes a spec of the keyword's plain value.
+        settings: one row for each attribute of *spec*, or for each part that :attr:`parts` makes of it.
+        readings: one row for each attribute of *stats*, likewise.
         v1: the controllers of v1 that serve it, in the order of need.
+        domain: whether a threaded v2 group cannot have it.
+        everywhere: whether every v2 group has it, without a controller that is to be enabled.
+        parts: spec → attribute of a row → value, where rows are not attributes of the spec.
+        whole: the way back, from the values of the rows that are there, for settings.
+        whole_stats: likewise, for statistics.
     """
 
     name: str
@@ -88,6 +95,10 @@ class Controller:
     readings: tuple[Row, ...]
     v1: tuple[str, ...]
     domain: bool = True
+    everywhere: bool = False
+    parts: Callable[[Any], Mapping[str, Any]] | None = None
+    whole: Callable[[Mapping[str, Any]], Any] | None = None
+    whole_stats: Callable[[Mapping[str, Any]], Any] | None = None
 
     def row(self, attribute: str) -> Row:
         """Return the settings row of an attribute."""
@@ -96,3 +107,17 @@ class Controller:
     def parse(self, value: Any) -> Any:
         """Turn a keyword's value, spec or shorthand, into a spec."""
         return value if isinstance(value, self.spec) else self.spec.shorthand(value)
+
+    def split(self, spec: Any) -> Mapping[str, Any]:
+        """Return what a spec says of each row: attribute → value, ``None`` to leave it."""
+        return (
+            self.parts(spec) if self.parts else {row.attribute: getattr(spec, row.attribute) for row in self.settings}
+        )
+
+    def join(self, values: Mapping[str, Any]) -> Any:
+        """Make a spec of what is held, by row."""
+        return self.whole(values) if self.whole else self.spec(**values)
+
+    def join_stats(self, values: Mapping[str, Any]) -> Any:
+        """Make the statistics of what was read, by row."""
+        return self.whole_stats(values) if self.whole_stats else self.stats(**values)

@@ -111,4 +111,5 @@ CONTROLLER = Controller(
     ),
     v1=(),
     domain=False,
+    everywhere=True,
 )

@@ -137,7 +137,7 @@ def _wanted(request: Request, snapshot: Snapshot) -> Iterator[str]:
 
 
 def _require(layout: Layout, name: str) -> None:
-    if name == "core" or any(layout.locate(controller) for controller in (name, *CONTROLLERS[name].v1)):
+    if CONTROLLERS[name].everywhere or any(layout.locate(each) for each in (name, *CONTROLLERS[name].v1)):
         return
     reason = f"it is in no mounted hierarchy (mounted: {layout}); mount it, or boot with cgroup_enable={name}"
     raise UnsupportedError(f"controller {name}", reason)

@@ -21,11 +21,14 @@ __all__ = ["Find", "asked", "files", "held_spec", "probes", "writes"]
 
 Find = Callable[[Hierarchy], Place]
 """How to get from a hierarchy to the group's place in it."""
+Target = tuple[Hierarchy, Side]
+"""Where a row's file is."""
 
 
 def asked(controller: Controller, spec: Any) -> tuple[Row, ...]:
     """Return the rows of the settings that a spec names."""
-    return tuple(row for row in controller.settings if getattr(spec, row.attribute) is not None)
+    values = controller.split(spec)
+    return tuple(row for row in controller.settings if values.get(row.attribute) is not None)
 
 
 def files(rows: tuple[Row, ...], layout: Layout, find: Find) -> Iterator[str]:
@@ -52,7 +55,7 @@ def probes(rows: tuple[Row, ...], layout: Layout, find: Find) -> Iterator[str]:
 
 def held_spec(controller: Controller, layout: Layout, snapshot: Snapshot, find: Find) -> Any:
     """Return what the kernel holds; ``None`` for settings that this kernel or version has not."""
-    return controller.spec(**_Held(controller, layout, snapshot, find).values())
+    return controller.join(_Held(controller, layout, snapshot, find).values())
 
 
 def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot, find: Find) -> Iterator[Write]:
@@ -69,14 +72,14 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
     held = _Held(controller, layout, snapshot, find)
     values = held.values()
     wanted = SimpleNamespace(**{row.attribute: values.get(row.attribute) for row in controller.settings})
+    asked_for = controller.split(spec)
     for name in targets:
-        setattr(wanted, name, getattr(spec, name))
+        setattr(wanted, name, asked_for[name])
     _consistent(controller, wanted, targets)
 
-    home = next(iter(targets.values()))[0]
     texts: dict[str, str] = {}
-    sides: dict[str, tuple[str, Side]] = {}
-    for attribute, side in _touched(controller, home.version, targets, wanted).items():
+    sides: dict[str, tuple[str, Hierarchy, Side]] = {}
+    for attribute, (home, side) in _touched(controller, layout, targets, wanted).items():
         if not held.has(side):
             if attribute in targets and attribute not in optional:
                 raise _absent(controller, find(home), side, attribute)
@@ -84,24 +87,27 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
         text = side.codec.encode(getattr(wanted, attribute), wanted)
         if texts.get(side.file, text) != text:
             raise _conflict(controller, wanted, sides[side.file][0], attribute, side)
-        sides[side.file] = attribute, side
+        sides[side.file] = attribute, home, side
         texts[side.file] = text
     # A setting that is not in force (the weight of an idle group) is written, whatever its file reads.
-    changed = {
-        name: text
-        for name, text in texts.items()
-        if values.get(sides[name][0]) is None or not held.same(sides[name][1], text, layout.page_size)
-    }
-    for name in ordered(controller.name, home.version, held.texts(), changed):
-        attribute, side = sides[name]
-        yield Write(
-            path=find(home).file(name),
-            data=changed[name].encode(),
-            feature=f"{controller.name}.{attribute}",
-            since=side.since,
-            missing_ok=side.optional and attribute in optional,
-            because=f"{controller.name}.{attribute} = {getattr(wanted, attribute)}",
-        )
+    pending = {}
+    for name, text in texts.items():
+        attribute, _, side = sides[name]
+        known = held.text(side) if values.get(attribute) is not None else None
+        pending[name] = side.codec.pending(known, text, layout.page_size)
+    changed = {name: text for name, text in texts.items() if pending[name]}
+    version = max(home.version for home, _ in targets.values())
+    for name in ordered(controller.name, version, held.texts(), changed):
+        attribute, home, side = sides[name]
+        for line in pending[name]:
+            yield Write(
+                path=find(home).file(name),
+                data=line.encode(),
+                feature=f"{controller.name}.{attribute}",
+                since=side.since,
+                missing_ok=side.optional and attribute in optional,
+                because=f"{controller.name}.{attribute} = {getattr(wanted, attribute)}",
+            )
 
 
 @attrs.frozen
@@ -123,11 +129,6 @@ class _Held:
         """Tell whether the kernel has the file, as far as is known before trying."""
         place = self._place(side)
         return not self.snapshot.missing(place.file(side.file, None if self._made(side) else place.base))
-
-    def same(self, side: Side, text: str, page_size: int) -> bool:
-        """Tell whether the file holds a text already."""
-        held = self.text(side)
-        return held is not None and side.codec.same(held, text, page_size)
 
     def texts(self) -> dict[str, str]:
         """Return the texts of all files that are known, by file name."""
@@ -165,16 +166,16 @@ class _Held:
         return self.find(home)
 
 
-def _touched(controller: Controller, version: int, targets: Mapping[str, Any], wanted: Any) -> dict[str, Side]:
+def _touched(controller: Controller, layout: Layout, targets: Mapping[str, Target], wanted: Any) -> dict[str, Target]:
     """Return the settings whose files are to be looked at: those asked for, and those that move along."""
-    touched = {attribute: side for attribute, (_, side) in targets.items()}
-    along = {name for side in touched.values() for name in side.also}
-    taken = {side.file for side in touched.values()}
+    touched = dict(targets)
+    along = {name for _, side in touched.values() for name in side.also}
+    taken = {side.file for _, side in touched.values()}
     for row in controller.settings:
-        side = row.side(version)
-        if side and side.file in along - taken and getattr(wanted, row.attribute) is not None:
-            touched[row.attribute] = side
-            taken.add(side.file)
+        selected = layout.select(row)
+        if selected and selected[1].file in along - taken and getattr(wanted, row.attribute) is not None:
+            touched[row.attribute] = selected
+            taken.add(selected[1].file)
     return touched
 
 
@@ -183,7 +184,7 @@ def _select(controller: Controller, layout: Layout, row: Row) -> tuple[Hierarchy
     if selected:
         return selected
     feature = f"{controller.name}.{row.attribute}"
-    if layout.locate(controller.name) or controller.name == "core":
+    if controller.everywhere or any(layout.locate(name) for name in (controller.name, *controller.v1)):
         raise UnsupportedError(feature, row.reason)
     reason = (
         f"controller {controller.name!r} is in no mounted hierarchy (mounted: {layout});"
