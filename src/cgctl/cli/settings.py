@@ -56,12 +56,12 @@ def specs(wishes: Wishes) -> dict[str, Any]:
 def _spec(controller: Controller, values: Mapping[str, Any]) -> Any:
     named = {attribute: _value(value) for attribute, value in values.items() if attribute}
     if "" not in values:
-        return controller.spec(**named)
+        return controller.join(named)
     short = controller.parse(values[""])
-    values_of = {row.attribute: getattr(short, row.attribute) for row in controller.settings}
-    implied = {attribute: value for attribute, value in values_of.items() if value is not None}
+    implied = {attribute: value for attribute, value in controller.split(short).items() if value is not None}
     # What is said in so many words is no mere consequence of the shorthand any more: it must be had.
-    return controller.spec(**(implied | named)) if implied.keys() & named.keys() else attrs.evolve(short, **named)
+    is_said = controller.parts is not None or implied.keys() & named.keys()
+    return controller.join(implied | named) if is_said else attrs.evolve(short, **named)
 
 
 def _value(value: Any) -> Any:
@@ -74,11 +74,11 @@ def describe(limits: Any, names: Iterable[str] = ()) -> list[tuple[str, str]]:
     """List limits as settings: ``("memory.max", "1G")``; what the kernel does not have is left out."""
     wanted = tuple(names) or tuple(CONTROLLERS)
     return [
-        (f"{name}.{row.attribute}", _text(name, value))
+        (f"{name}.{attribute}", _text(name, value))
         for name in CONTROLLERS
         if name in wanted and (spec := getattr(limits, name)) is not None
-        for row in CONTROLLERS[name].settings
-        if (value := getattr(spec, row.attribute)) is not None
+        for attribute, value in CONTROLLERS[name].split(spec).items()
+        if value is not None
     ]
 
 
