@@ -15,7 +15,7 @@ import attrs
 
 from cgctl.controllers._codec import Codec, Count, Flag, Key, Number, Psi
 from cgctl.controllers._row import CORE, Controller, Row, Side
-from cgctl.convert import shares_to_weight, weight_to_shares
+from cgctl.convert import LEAST_QUOTA_USEC, cpus_to_quota, shares_to_weight, weight_to_shares
 from cgctl.errors import SpecError, shown
 from cgctl.formats import Pressure, parse_flat_keyed
 from cgctl.units import MAX, Max, is_max, parse_count, parse_cpus, parse_flag, parse_usec
@@ -23,7 +23,6 @@ from cgctl.units import MAX, Max, is_max, parse_count, parse_cpus, parse_flag, p
 __all__ = ["CONTROLLER", "DEFAULT_PERIOD_USEC", "Cpu", "CpuStats", "check_burst", "quota_usec"]
 
 DEFAULT_PERIOD_USEC: Final = 100_000
-_LEAST_QUOTA_USEC: Final = 1_000
 _MOST_QUOTA_USEC: Final = 17_592_186_044_415
 _MOST_CPUS: Final = 2**20
 _CAPACITY: Final = 1024
@@ -38,7 +37,7 @@ def _cpus(value: float | str | Decimal | Max | None) -> float | Max | None:
     if number > _MOST_CPUS:
         msg = f"cpu.max={shown(value)}: beyond any machine; give CPUs such as 1.5, or MAX for no limit"
         raise SpecError(msg)
-    if number * 1_000_000 < _LEAST_QUOTA_USEC:
+    if number * 1_000_000 < LEAST_QUOTA_USEC:
         msg = (
             f"cpu.max={shown(value)}: the kernel gives at least 1 ms in a period of at most 1 s;"
             " give 0.001 CPUs or more"
@@ -173,22 +172,14 @@ class CpuStats:
 def quota_usec(spec: Cpu) -> int:
     """Return the quota of a spec that has a maximum, in microseconds a period; -1 for no limit.
 
-    ``max * period_usec``, rounded to the nearest microsecond.
+    See :func:`cgctl.convert.cpus_to_quota`.
 
     Raises:
         SpecError: the kernel takes no quota so small.
     """
     if spec.max is None or isinstance(spec.max, Max):
         return -1
-    period = spec.period_usec or DEFAULT_PERIOD_USEC
-    quota = round(Decimal(str(spec.max)) * period)
-    if quota < _LEAST_QUOTA_USEC:
-        msg = (
-            f"cpu.max={spec.max!r} with period_usec={period}: that is {quota} us a period, and the kernel gives"
-            f" at least {_LEAST_QUOTA_USEC}; take a longer period, such as period_usec=1000000"
-        )
-        raise SpecError(msg)
-    return quota
+    return cpus_to_quota(spec.max, spec.period_usec or DEFAULT_PERIOD_USEC, "cpu.max")
 
 
 def check_burst(spec: Cpu) -> None:
