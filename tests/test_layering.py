@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
+from cgctl.launch.program import NAME, ROOMS
+
 # From the top down. A module may import from its own line (but not in a circle) and from every line below it. A name
 # stands for a module and all that is in it. "cgctl" is the facade: what `import cgctl` shows.
 LAYERS = (
@@ -172,6 +174,23 @@ def circle(found: list[Import]) -> list[str]:
     except CycleError as error:
         return [str(name) for name in error.args[1]]
     return []
+
+
+class TestTheHelper:
+    """The rooms of the launch helper, which run where there is no cgctl."""
+
+    @pytest.mark.parametrize("room", ROOMS)
+    def test_a_room_imports_those_before_it(self, room: str) -> None:
+        """Of cgctl, nothing but the rooms that are packed before."""
+        before = {f"{NAME}.{each}" for each in ROOMS[: ROOMS.index(room)]}
+        module = f"{NAME}.{room}"
+        found = imports(module, MODULES[module].read_text(encoding="utf-8"))
+
+        assert {item.imported for item in found} <= before
+
+    def test_every_room_is_packed(self) -> None:
+        """And none is forgotten."""
+        assert {module for module in MODULES if module.startswith(f"{NAME}.")} == {f"{NAME}.{room}" for room in ROOMS}
 
 
 class TestThePackage:

@@ -8,7 +8,6 @@ has died.
 from __future__ import annotations
 
 import errno
-import importlib.util
 import itertools
 import marshal
 import os
@@ -20,12 +19,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.abc import InspectLoader
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias
 
 from cgctl.errors import LaunchError
 from cgctl.launch.caller import identity, inherited
 from cgctl.launch.children import LATE_TIMEOUT_SEC, Deadline, abandon, abandoned, collect, forget, launch_step, reap
+from cgctl.launch.program import BOOT, NAME, pack
 from cgctl.launch.spawn import Spawn, Spawned, encode, hint
 
 __all__ = ["Helper", "Home", "helper"]
@@ -33,12 +32,7 @@ __all__ = ["Helper", "Home", "helper"]
 Home: TypeAlias = Callable[[], Sequence[int]]
 """Opens the ``cgroup.procs`` that a new helper shall move to, for writing; they are closed for it."""
 
-# The helper runs this package's code as it was when this process imported it, even if it is replaced on disk
-# meanwhile, or in a zip file. Its name is for those who look at the list of processes.
-_MODULE = "cgctl.launch.helper"
-_LOADER = cast("InspectLoader", getattr(importlib.util.find_spec(_MODULE), "loader", None))
-_PROGRAM = marshal.dumps(_LOADER.get_code(_MODULE))
-_BOOT = "import marshal,sys;exec(marshal.load(open(int(sys.argv[2]),'rb')))"
+_PROGRAM = pack()
 
 _ASK = "ask the launch helper"
 _START = "start the launch helper"
@@ -371,7 +365,7 @@ def _start(home: Sequence[int]) -> tuple[int, int, socket.socket]:
             # Without preexec_fn threads are no danger; in our session it leaves the payload our terminal.
             with _all_blocked():
                 process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _BOOT, _MODULE, *map(str, fds)],
+                    [sys.executable, "-I", "-S", "-c", BOOT, NAME, *map(str, fds)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

@@ -1,0 +1,39 @@
+"""The helper's program: the code of its rooms, packed for a Python that knows nothing of cgctl.
+
+It is this package's code as it was when this process imported it, even if it is replaced on disk meanwhile, or in a zip
+file.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+from importlib.abc import InspectLoader
+from types import CodeType
+from typing import cast
+
+__all__ = ["BOOT", "NAME", "ROOMS", "pack"]
+
+NAME = "cgctl.launch.helper"
+"""What those who look at the list of processes see."""
+
+ROOMS = ("kernel", "child", "cleanup", "server")
+"""Each imports only those before it; the last one has ``main``."""
+
+# Each room is put where an import looks first. Arguments: the name, a descriptor of the program, and what is main's.
+BOOT = (
+    "import marshal,sys\n"
+    "for name,code in marshal.load(open(int(sys.argv[2]),'rb')):\n"
+    " room=sys.modules[name]=type(sys)(name);exec(code,room.__dict__)\n"
+    "room.main(sys.argv[3:])"
+)
+
+
+def pack() -> bytes:
+    """Return the program, to be read by :data:`BOOT`."""
+    return marshal.dumps([(f"{NAME}.{room}", _code(f"{NAME}.{room}")) for room in ROOMS])
+
+
+def _code(module: str) -> CodeType | None:
+    spec = importlib.util.find_spec(module)
+    return None if spec is None else cast("InspectLoader", spec.loader).get_code(module)
