@@ -28,6 +28,7 @@ LAYERS = (
     ("layout",),
     ("controllers",),
     ("convert", "names"),
+    ("mounts",),
     ("formats", "units", "errors"),
 )
 

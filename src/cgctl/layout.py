@@ -6,7 +6,6 @@ case; one with a single version is the special one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from posixpath import join, normpath
 from typing import Final
@@ -15,15 +14,14 @@ import attrs
 
 from cgctl.controllers import CORE, Row, Side
 from cgctl.formats import FormatError, parse_words
+from cgctl.mounts import Mount
 
 __all__ = [
     "UNIFIED",
     "Hierarchy",
     "Layout",
     "Membership",
-    "Mount",
     "parse_membership",
-    "parse_mountinfo",
 ]
 
 UNIFIED: Final = "unified"
@@ -32,33 +30,6 @@ _V1_OPTIONS: Final = frozenset(
     {"rw", "ro", "none", "all", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "seclabel"}
     | {"favordynmods", "nofavordynmods"}
 )
-_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
-
-
-@attrs.frozen(kw_only=True)
-class Mount:
-    """One line of ``/proc/PID/mountinfo``.
-
-    Attributes:
-        device: ``major:minor`` of the filesystem; equal for all mounts of one hierarchy.
-        root: which directory of that filesystem is mounted.
-        mount_point: where.
-        options: per-mount options (``ro`` may be one).
-        filesystem: its type.
-        super_options: options of the filesystem; for v1 they end with its controllers.
-    """
-
-    device: str
-    root: str
-    mount_point: str
-    options: frozenset[str]
-    filesystem: str
-    super_options: tuple[str, ...]
-
-    @property
-    def read_only(self) -> bool:
-        """Whether writing through this mount is refused."""
-        return "ro" in self.options or "ro" in self.super_options
 
 
 @attrs.frozen(kw_only=True)
@@ -188,39 +159,6 @@ class Layout:
             if side and home and home.version == version:
                 return home, side
         return None
-
-
-def parse_mountinfo(text: str) -> tuple[Mount, ...]:
-    """Read ``/proc/PID/mountinfo``.
-
-    Raises:
-        FormatError: a line has no `` - `` or too few fields.
-    """
-    return tuple(_mount(line) for line in text.splitlines())
-
-
-def _mount(line: str) -> Mount:
-    # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue   (proc_pid_mountinfo(5))
-    try:
-        before, after = line.split(" - ", 1)
-        _, _, device, root, mount_point, options = before.split(" ")[:6]
-        filesystem, _, super_options = [*after.split(" "), ""][:3]
-    except ValueError:
-        msg = f"not a line of mountinfo: {line!r}"
-        raise FormatError(msg) from None
-    return Mount(
-        device=device,
-        root=_unescape(root),
-        mount_point=_unescape(mount_point),
-        options=frozenset(options.split(",")),
-        filesystem=filesystem,
-        super_options=tuple(_unescape(option) for option in super_options.split(",")),
-    )
-
-
-def _unescape(text: str) -> str:
-    # Only ASCII is escaped: blank, tab, newline, backslash and '#'.
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
 
 
 def parse_membership(text: str) -> tuple[Membership, ...]:

@@ -17,7 +17,8 @@ import attrs
 from cgctl.errors import GroupNotFoundError, SpecError, UnsupportedError
 from cgctl.filesystem import Filesystem
 from cgctl.filesystem.kernel import KernelFilesystem
-from cgctl.layout import UNIFIED, Hierarchy, Layout, parse_membership, parse_mountinfo
+from cgctl.layout import UNIFIED, Hierarchy, Layout, parse_membership
+from cgctl.mounts import parse_mountinfo
 from cgctl.names import parse_name
 from cgctl.plan import SUPERVISOR, SUPERVISOR_MARK
 

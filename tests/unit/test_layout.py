@@ -6,7 +6,8 @@ import pytest
 
 from cgctl.controllers import CONTROLLERS, CORE, Row
 from cgctl.formats import FormatError
-from cgctl.layout import UNIFIED, Hierarchy, Layout, Membership, parse_membership, parse_mountinfo
+from cgctl.layout import UNIFIED, Hierarchy, Layout, Membership, parse_membership
+from cgctl.mounts import parse_mountinfo
 from tests.unit.refusals import says
 
 # Each v1 controller alone, and a v2 tree without controllers.

@@ -7,14 +7,17 @@ for it raises :class:`cgctl.UnsupportedError` with the row's ``reason``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
 
 from cgctl.controllers._codec import Codec
 
-__all__ = ["CORE", "Controller", "Row", "Side"]
+__all__ = ["CORE", "Controller", "Read", "Row", "Side"]
+
+Read = Mapping[str, bytes | int]
+"""What was read: path → content, or the errno."""
 
 CORE = "cgroup"
 """The name under which every v2 hierarchy has the core interface files, whatever its controllers."""
@@ -86,6 +89,9 @@ class Controller:
         parts: spec → attribute of a row → value, where rows are not attributes of the spec.
         whole: the way back, from the values of the rows that are there, for settings.
         whole_stats: likewise, for statistics.
+        looks: what is to be read before a spec can be expressed here, because it names devices by path: the paths,
+            given what was read so far (path → content or errno). Asked again until all of them are known.
+        resolved: the spec with numbers in place of paths, from what was read.
     """
 
     name: str
@@ -99,6 +105,8 @@ class Controller:
     parts: Callable[[Any], Mapping[str, Any]] | None = None
     whole: Callable[[Mapping[str, Any]], Any] | None = None
     whole_stats: Callable[[Mapping[str, Any]], Any] | None = None
+    looks: Callable[[Any, Read], Iterable[str]] | None = None
+    resolved: Callable[[Any, Read], Any] | None = None
 
     def row(self, attribute: str) -> Row:
         """Return the settings row of an attribute."""

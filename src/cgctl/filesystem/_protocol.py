@@ -9,13 +9,13 @@ __all__ = ["Filesystem"]
 
 @runtime_checkable
 class Filesystem(Protocol):
-    """Cgroup filesystems and the few files of /proc that describe them, by absolute path.
+    """Cgroup filesystems, and the few files of /proc and /sys/dev that describe them and the devices, by absolute path.
 
     Every method raises ``OSError`` with the kernel's errno.
     """
 
     def read(self, path: str) -> bytes:
-        """Return a file's whole content."""
+        """Return a file's whole content; for ``stat:PATH``, what the path names (:func:`cgctl.mounts.parse_status`)."""
 
     def write(self, path: str, data: bytes) -> None:
         """Write *data* with one ``write(2)``; the file must be there."""

@@ -13,12 +13,15 @@ import stat
 from errno import EINVAL, ELOOP, ENODATA, ENOTSUP, EXDEV
 from typing import Final
 
-from cgctl.layout import Mount, parse_mountinfo
+from cgctl.filesystem.status import read_status
+from cgctl.mounts import STATUS, Mount, parse_mountinfo
 
 __all__ = ["KernelFilesystem"]
 
 _CHUNK: Final = 65536
 _CGROUP: Final = frozenset({"cgroup", "cgroup2"})
+_OUTSIDE: Final = ("/proc/", "/sys/dev/")
+"""Where files that describe the machine are read, with symbolic links and all."""
 
 
 class KernelFilesystem:
@@ -37,7 +40,9 @@ class KernelFilesystem:
         return "KernelFilesystem()"
 
     def read(self, path: str) -> bytes:
-        """Return a file's whole content."""
+        """Return a file's whole content; after ``stat:``, what the path names."""
+        if path.startswith(STATUS):
+            return read_status(path.removeprefix(STATUS))
         fd = self._open(path, os.O_RDONLY)
         try:
             # Long files come in pieces, of any length: only an empty one is the end.
@@ -141,7 +146,7 @@ class KernelFilesystem:
 
     def _open(self, path: str, flags: int) -> int:
         flags |= os.O_CLOEXEC | os.O_NOFOLLOW
-        if path.startswith("/proc/"):
+        if path.startswith(_OUTSIDE) and not flags & os.O_WRONLY:
             return os.open(path, flags)
         root, relative = self._locate(path)
         try:

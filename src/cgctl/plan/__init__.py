@@ -126,6 +126,12 @@ def _wanted(request: Request, snapshot: Snapshot) -> Iterator[str]:
             yield from wants_v2(place, snapshot, enabled_for(request.specs, place.hierarchy.controllers))
     for name, spec in request.specs.items():
         controller = CONTROLLERS[name]
+        if controller.looks:
+            looked = tuple(controller.looks(spec, snapshot.values))
+            yield from looked
+            if not all(snapshot.known(path) for path in looked):
+                continue
+            spec = settings.resolved(controller, spec, snapshot)  # noqa: PLW2901 - the same, in numbers
         rows = settings.asked(controller, spec)
         home = next((selected[0] for row in rows if (selected := request.layout.select(row))), None)
         if home is None or not snapshot.known(request.find(home).marker()):

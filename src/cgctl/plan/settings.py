@@ -17,7 +17,7 @@ from cgctl.plan.place import Place
 from cgctl.plan.snapshot import Snapshot
 from cgctl.plan.steps import Write
 
-__all__ = ["Find", "asked", "files", "held_spec", "probes", "writes"]
+__all__ = ["Find", "asked", "files", "held_spec", "probes", "resolved", "writes"]
 
 Find = Callable[[Hierarchy], Place]
 """How to get from a hierarchy to the group's place in it."""
@@ -29,6 +29,15 @@ def asked(controller: Controller, spec: Any) -> tuple[Row, ...]:
     """Return the rows of the settings that a spec names."""
     values = controller.split(spec)
     return tuple(row for row in controller.settings if values.get(row.attribute) is not None)
+
+
+def resolved(controller: Controller, spec: Any, snapshot: Snapshot) -> Any:
+    """Return a spec with numbers in place of the devices that it names by path.
+
+    Raises:
+        UnsupportedError: a path is no device, and lies on none.
+    """
+    return controller.resolved(spec, snapshot.values) if controller.resolved else spec
 
 
 def files(rows: tuple[Row, ...], layout: Layout, find: Find) -> Iterator[str]:
@@ -65,6 +74,7 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
         UnsupportedError: a setting cannot be expressed here.
         SpecError: the settings contradict what the group holds.
     """
+    spec = resolved(controller, spec, snapshot)
     targets = {row.attribute: _select(controller, layout, row) for row in asked(controller, spec)}
     if not targets:
         return
@@ -74,7 +84,7 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
     wanted = SimpleNamespace(**{row.attribute: values.get(row.attribute) for row in controller.settings})
     asked_for = controller.split(spec)
     for name in targets:
-        setattr(wanted, name, asked_for[name])
+        setattr(wanted, name, _merged(values.get(name), asked_for[name]))
     _consistent(controller, wanted, targets)
 
     texts: dict[str, str] = {}
@@ -108,6 +118,11 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
                 missing_ok=side.optional and attribute in optional,
                 because=f"{controller.name}.{attribute} = {getattr(wanted, attribute)}",
             )
+
+
+def _merged(held: Any, asked: Any) -> Any:
+    """Return what is wanted of a setting: of one for each device, those that are not named stay as they are."""
+    return {**held, **asked} if isinstance(held, Mapping) and isinstance(asked, Mapping) else asked
 
 
 @attrs.frozen
