@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
 
 import cgctl
-from cgctl.controllers import CONTROLLERS
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "cgctl"
 author = "the cgctl authors"
 project_copyright = "2026, the cgctl authors"
 version = release = cgctl.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "rows"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "_generated"]
@@ -33,37 +34,3 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"cgctl {release}"
-
-
-def _rows() -> str:
-    """Write the tables of all rows: what each setting and statistic is called in v1 and in v2."""
-    lines: list[str] = []
-    for controller in CONTROLLERS.values():
-        for title, rows in (("settings", controller.settings), ("statistics", controller.readings)):
-            lines += [
-                f"## {controller.name}: {title}",
-                "",
-                "| attribute | v1 | v2 | since | notes |",
-                "|---|---|---|---|---|",
-            ]
-            for row in rows:
-                v1, v2 = (f"`{side.file}`" if side else "none" for side in (row.v1, row.v2))
-                since = next((side.since for side in (row.v2, row.v1) if side and side.since), "")
-                notes = " ".join(filter(None, (f"lossy: {row.lossy}" if row.lossy else "", row.reason)))
-                lines.append(f"| `{row.attribute}` | {v1} | {v2} | {since or ''} | {notes.replace('|', '/')} |")
-            lines.append("")
-    return "\n".join(lines)
-
-
-def _generate(app: Any) -> None:
-    directory = Path(app.srcdir, "_generated")
-    directory.mkdir(exist_ok=True)
-    path = directory / "rows.md"
-    text = _rows()
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
-
-
-def setup(app: Any) -> None:
-    """Make the pages that are made from code."""
-    app.connect("builder-inited", _generate)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import attrs
 
 from cgctl.errors import SpecError, shown
 
 __all__ = [
+    "HIGHEST_CPU",
     "FormatError",
     "Pressure",
     "PressureLine",
@@ -28,7 +30,8 @@ __all__ = [
 ]
 
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+)/([0-9]+))?)?", re.ASCII)
-_HIGHEST_CPU = 2**20
+HIGHEST_CPU: Final = 2**20 - 1
+"""The highest number that a list of CPUs or memory nodes may have: beyond any machine."""
 _MOST_DIGITS = 64
 
 
@@ -161,8 +164,8 @@ def _cpu_range(item: str, text: str) -> Iterable[int]:
         )
         raise SpecError(msg)
     last = first if last is None else last
-    if last >= _HIGHEST_CPU:
-        msg = f"cpu list {shown(text)}: {item!r} is beyond any machine; numbers end below {_HIGHEST_CPU}"
+    if last > HIGHEST_CPU:
+        msg = f"cpu list {shown(text)}: {item!r} is beyond any machine; the highest number is {HIGHEST_CPU}"
         raise SpecError(msg)
     if used is None or stride is None:
         return range(first, last + 1)
@@ -178,7 +181,7 @@ def format_cpu_list(numbers: Iterable[int]) -> str:
     Raises:
         SpecError: an item is negative or no ``int``.
     """
-    if not isinstance(numbers, Iterable):
+    if not isinstance(numbers, Iterable) or isinstance(numbers, bytes | bytearray):
         msg = (
             f"cpu list {shown(numbers)}: not a list of ints; give an iterable such as [0, 1] or a string such as '0-1'"
         )
@@ -199,4 +202,4 @@ def format_cpu_list(numbers: Iterable[int]) -> str:
 
 
 def _is_cpu(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < _HIGHEST_CPU
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= HIGHEST_CPU

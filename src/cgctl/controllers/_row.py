@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from cgctl.controllers._codec import Codec
+from cgctl.controllers._values import Values
 
 __all__ = ["CORE", "Controller", "Read", "Row", "Side"]
 
@@ -57,6 +58,8 @@ class Row:
         v1: its file in a v1 hierarchy.
         v2: its file in a v2 hierarchy.
         prefer: which version is used where both have their side.
+        values: what the setting takes, as its spec's attribute does; a statistic takes nothing.
+        unit: of its numbers, or what it is; a setting's is that of its values.
         reason: why a missing side is missing.
         lossy: how the two sides differ in meaning, with the formula and its source; empty when exact.
     """
@@ -65,8 +68,14 @@ class Row:
     v1: Side | None
     v2: Side | None
     prefer: int = 2
+    values: Values[Any] | None = None
+    unit: str = attrs.field()
     reason: str = ""
     lossy: str = ""
+
+    @unit.default
+    def _unit(self) -> str:
+        return self.values.unit if self.values else ""
 
     def side(self, version: int) -> Side | None:
         """Return the side of one version."""

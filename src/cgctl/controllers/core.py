@@ -12,31 +12,34 @@ import attrs
 
 from cgctl.controllers._codec import Codec, Count, Flag, Key, Text
 from cgctl.controllers._row import CORE, Controller, Row, Side
+from cgctl.controllers._values import COUNT, FLAGS, USEC, WORD, Values, whole_or_max
 from cgctl.errors import SpecError
-from cgctl.units import MAX, Limit, Size, parse_count_or_max, parse_flag
+from cgctl.units import MAX, Limit, Size
 
 __all__ = ["CONTROLLER", "Core", "CoreStats"]
 
 _INT_MAX: Final = 2**31 - 1
+_LEVELS: Final = whole_or_max("levels", 0, _INT_MAX)
+_GROUPS: Final = whole_or_max("groups", 0, _INT_MAX)
 _REASON: Final = "v1 groups have no core interface files; this needs a cgroup2 mount (mount -t cgroup2 none DIR)"
 
 
-def _limit(value: Size | None, name: str) -> Limit | None:
-    number = None if value is None else parse_count_or_max(value, f"core.{name}", 0, _INT_MAX)
+def _limit(values: Values[Limit], value: Size | None, name: str) -> Limit | None:
+    number = values(value, f"core.{name}")
     # To the kernel they are the same, and it reads back "max".
     return MAX if number == _INT_MAX else number
 
 
 def _max_depth(value: Size | None) -> Limit | None:
-    return _limit(value, "max_depth")
+    return _limit(_LEVELS, value, "max_depth")
 
 
 def _max_descendants(value: Size | None) -> Limit | None:
-    return _limit(value, "max_descendants")
+    return _limit(_GROUPS, value, "max_descendants")
 
 
 def _pressure(value: int | str | None) -> bool | None:
-    return None if value is None else parse_flag(value, "core.pressure")
+    return FLAGS(value, "core.pressure")
 
 
 @attrs.frozen(kw_only=True)
@@ -88,8 +91,12 @@ def _side(file: str, codec: Codec, **more: Any) -> Side:
     return Side(controller=CORE, file=f"cgroup.{file}", codec=codec, **more)
 
 
-def _row(attribute: str, file: str, codec: Codec, **more: Any) -> Row:
-    return Row(attribute=attribute, v1=None, v2=_side(file, codec, **more), reason=_REASON)
+def _setting(attribute: str, file: str, codec: Codec, values: Values[Any], **more: Any) -> Row:
+    return Row(attribute=attribute, v1=None, v2=_side(file, codec, **more), values=values, reason=_REASON)
+
+
+def _reading(attribute: str, file: str, codec: Codec, unit: str, since: str | None = None) -> Row:
+    return Row(attribute=attribute, v1=None, v2=_side(file, codec, since=since), unit=unit, reason=_REASON)
 
 
 CONTROLLER = Controller(
@@ -97,17 +104,17 @@ CONTROLLER = Controller(
     spec=Core,
     stats=CoreStats,
     settings=(
-        _row("max_depth", "max.depth", Count(), default="max", since="4.14"),
-        _row("max_descendants", "max.descendants", Count(), default="max", since="4.14"),
-        _row("pressure", "pressure", Flag(), default="1", since="6.1"),
+        _setting("max_depth", "max.depth", Count(), _LEVELS, default="max", since="4.14"),
+        _setting("max_descendants", "max.descendants", Count(), _GROUPS, default="max", since="4.14"),
+        _setting("pressure", "pressure", Flag(), FLAGS, default="1", since="6.1"),
     ),
     readings=(
-        _row("type", "type", Text()),
-        _row("populated", "events", Key(key="populated")),
-        _row("frozen", "events", Key(key="frozen"), since="5.2"),
-        _row("nr_descendants", "stat", Key(key="nr_descendants")),
-        _row("nr_dying_descendants", "stat", Key(key="nr_dying_descendants")),
-        _row("frozen_usec", "stat.local", Key(key="frozen_usec"), since="6.18"),
+        _reading("type", "type", Text(), WORD),
+        _reading("populated", "events", Key(key="populated"), FLAGS.unit),
+        _reading("frozen", "events", Key(key="frozen"), FLAGS.unit, since="5.2"),
+        _reading("nr_descendants", "stat", Key(key="nr_descendants"), COUNT),
+        _reading("nr_dying_descendants", "stat", Key(key="nr_dying_descendants"), COUNT),
+        _reading("frozen_usec", "stat.local", Key(key="frozen_usec"), USEC, since="6.18"),
     ),
     v1=(),
     domain=False,

@@ -15,10 +15,20 @@ import attrs
 
 from cgctl.controllers._codec import Codec, Count, Flag, Key, Number, Psi
 from cgctl.controllers._row import CORE, Controller, Row, Side
-from cgctl.convert import LEAST_QUOTA_USEC, cpus_to_quota, shares_to_weight, weight_to_shares
+from cgctl.controllers._values import COUNT, CPU, FLAGS, PERCENT, PRESSURE, USEC, WEIGHT, Values, usec, whole
+from cgctl.convert import (
+    LEAST_QUOTA_USEC,
+    MAX_PERIOD_USEC,
+    MAX_WEIGHT,
+    MIN_PERIOD_USEC,
+    MIN_WEIGHT,
+    cpus_to_quota,
+    shares_to_weight,
+    weight_to_shares,
+)
 from cgctl.errors import SpecError, shown
 from cgctl.formats import Pressure, parse_flat_keyed
-from cgctl.units import MAX, Max, is_max, parse_count, parse_cpus, parse_flag, parse_usec
+from cgctl.units import MAX, Max, is_max, parse_cpus
 
 __all__ = ["CONTROLLER", "DEFAULT_PERIOD_USEC", "Cpu", "CpuStats", "check_burst", "quota_usec"]
 
@@ -28,67 +38,79 @@ _MOST_CPUS: Final = 2**20
 _CAPACITY: Final = 1024
 
 
-def _cpus(value: float | str | Decimal | Max | None) -> float | Max | None:
-    if value is None:
-        return None
-    number = parse_cpus(value, "cpu.max")
+def _parse_max(value: Any, what: str) -> float | Max:
+    number = parse_cpus(value, what)
     if isinstance(number, Max):
         return MAX
     if number > _MOST_CPUS:
-        msg = f"cpu.max={shown(value)}: beyond any machine; give CPUs such as 1.5, or MAX for no limit"
+        msg = f"{what}={shown(value)}: beyond any machine; give CPUs such as 1.5, or MAX for no limit"
         raise SpecError(msg)
     if number * 1_000_000 < LEAST_QUOTA_USEC:
         msg = (
-            f"cpu.max={shown(value)}: the kernel gives at least 1 ms in a period of at most 1 s;"
-            " give 0.001 CPUs or more"
+            f"{what}={shown(value)}: the kernel gives at least 1 ms in a period of at most 1 s; give 0.001 CPUs or more"
         )
         raise SpecError(msg)
     return float(number)
 
 
-def _period(value: int | str | None) -> int | None:
-    return None if value is None else parse_usec(value, "cpu.period_usec", 1_000, 1_000_000)
-
-
-def _burst(value: int | str | None) -> int | None:
-    return None if value is None else parse_usec(value, "cpu.burst_usec", 0, _MOST_QUOTA_USEC)
-
-
-def _weight(value: int | str | None) -> int | None:
-    return None if value is None else parse_count(value, "cpu.weight", 1, 10_000)
-
-
-def _idle_flag(value: int | str | None) -> bool | None:
-    return None if value is None else parse_flag(value, "cpu.idle")
-
-
-def _uclamp(value: float | str | Max | None, name: str) -> float | Max | None:
-    if value is None or isinstance(value, Max) or is_max(value):
-        return None if value is None else MAX
+def _parse_percent(value: Any, what: str) -> float | Max:
+    if is_max(value):
+        return MAX
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = -1.0
-    if isinstance(value, bool) or not 0 <= number <= 100:  # noqa: PLR2004 - per cent
-        msg = f"cpu.{name}={shown(value)}: not a percentage; give 0 to 100, or MAX"
+    if isinstance(value, bool | bytes | bytearray) or not 0 <= number <= 100:  # noqa: PLR2004 - per cent
+        msg = f"{what}={shown(value)}: not a percentage; give 0 to 100, or MAX"
         raise SpecError(msg)
     return number
 
 
+_MAX: Final = Values(
+    unit=CPU, parse=_parse_max, low=LEAST_QUOTA_USEC / MAX_PERIOD_USEC, high=_MOST_CPUS, unlimited=True
+)
+_PERIOD: Final = usec(MIN_PERIOD_USEC, MAX_PERIOD_USEC)
+_BURST: Final = usec(0, _MOST_QUOTA_USEC)
+_WEIGHTS: Final = whole(WEIGHT, MIN_WEIGHT, MAX_WEIGHT)
+_UCLAMP: Final = Values(unit=PERCENT, parse=_parse_percent, low=0, high=100, unlimited=True)
+_RT_RUNTIME: Final = usec(-1, 2**53)
+_RT_PERIOD: Final = usec(1, 2**53)
+
+
+def _cpus(value: float | str | Decimal | Max | None) -> float | Max | None:
+    return _MAX(value, "cpu.max")
+
+
+def _period(value: int | str | None) -> int | None:
+    return _PERIOD(value, "cpu.period_usec")
+
+
+def _burst(value: int | str | None) -> int | None:
+    return _BURST(value, "cpu.burst_usec")
+
+
+def _weight(value: int | str | None) -> int | None:
+    return _WEIGHTS(value, "cpu.weight")
+
+
+def _idle_flag(value: int | str | None) -> bool | None:
+    return FLAGS(value, "cpu.idle")
+
+
 def _uclamp_min(value: float | str | Max | None) -> float | Max | None:
-    return _uclamp(value, "uclamp_min")
+    return _UCLAMP(value, "cpu.uclamp_min")
 
 
 def _uclamp_max(value: float | str | Max | None) -> float | Max | None:
-    return _uclamp(value, "uclamp_max")
+    return _UCLAMP(value, "cpu.uclamp_max")
 
 
 def _runtime(value: int | str | None) -> int | None:
-    return None if value is None else parse_usec(value, "cpu.rt_runtime_usec", -1, 2**53)
+    return _RT_RUNTIME(value, "cpu.rt_runtime_usec")
 
 
 def _rt_period(value: int | str | None) -> int | None:
-    return None if value is None else parse_usec(value, "cpu.rt_period_usec", 1, 2**53)
+    return _RT_PERIOD(value, "cpu.rt_period_usec")
 
 
 @attrs.frozen(kw_only=True)
@@ -308,7 +330,7 @@ def _side(file: str, codec: Codec, controller: str = "cpu", **more: Any) -> Side
     return Side(controller=controller, file=file, codec=codec, **more)
 
 
-_WEIGHT = (
+_FORMULA: Final = (
     "weight = ceil(10**((l*l+125*l)/612-7/34)), l = log2(shares);"
     " opencontainers/cgroups, 2025 (convert.shares_to_weight)"
 )
@@ -319,11 +341,13 @@ _SETTINGS = (
         attribute="period_usec",
         v1=_side("cpu.cfs_period_us", Count(), default="100000", also=("cpu.cfs_quota_us", "cpu.cfs_burst_us")),
         v2=_side("cpu.max", _CpuMax(part="period"), default="max 100000", also=("cpu.max.burst",)),
+        values=_PERIOD,
     ),
     Row(
         attribute="max",
         v1=_side("cpu.cfs_quota_us", _Quota(), default="-1", also=("cpu.cfs_period_us", "cpu.cfs_burst_us")),
         v2=_side("cpu.max", _CpuMax(part="quota"), default="max 100000", also=("cpu.max.burst",)),
+        values=_MAX,
     ),
     Row(
         attribute="burst_usec",
@@ -331,38 +355,45 @@ _SETTINGS = (
             "cpu.cfs_burst_us", Count(), default="0", also=("cpu.cfs_quota_us", "cpu.cfs_period_us"), since="5.14"
         ),
         v2=_side("cpu.max.burst", Count(), default="0", also=("cpu.max",), since="5.14"),
+        values=_BURST,
     ),
     Row(
         attribute="idle",
         v1=_side("cpu.idle", Flag(), default="0", since="5.15"),
         v2=_side("cpu.idle", Flag(), default="0", since="5.15"),
+        values=FLAGS,
     ),
     Row(
         attribute="weight",
         v1=_side("cpu.shares", _Shares(), default="1024", also=("cpu.idle",)),
         v2=_side("cpu.weight", _Weight(), default="100", also=("cpu.idle",)),
-        lossy=_WEIGHT,
+        values=_WEIGHTS,
+        lossy=_FORMULA,
     ),
     Row(
         attribute="uclamp_min",
         v1=_side("cpu.uclamp.min", _Percent(), default="0.00", optional=True, since="5.4"),
         v2=_side("cpu.uclamp.min", _Percent(), default="0.00", optional=True, since="5.4"),
+        values=_UCLAMP,
     ),
     Row(
         attribute="uclamp_max",
         v1=_side("cpu.uclamp.max", _Percent(), default="max", optional=True, since="5.4"),
         v2=_side("cpu.uclamp.max", _Percent(), default="max", optional=True, since="5.4"),
+        values=_UCLAMP,
     ),
     Row(
         attribute="rt_period_usec",
         v1=_side("cpu.rt_period_us", Count(), default="1000000", optional=True),
         v2=None,
+        values=_RT_PERIOD,
         reason=_RT,
     ),
     Row(
         attribute="rt_runtime_usec",
         v1=_side("cpu.rt_runtime_us", Count(), default="0", optional=True),
         v2=None,
+        values=_RT_RUNTIME,
         reason=_RT,
     ),
 )
@@ -371,6 +402,7 @@ _SETTINGS = (
 def _stat(key: str, v1: str | None = None, divide: int = 1, since: str | None = None) -> Row:
     return Row(
         attribute=key,
+        unit=USEC if key.endswith("_usec") else COUNT,
         v1=None if v1 is None else _side("cpu.stat", Key(key=v1, divide=divide), since=since),
         v2=_side("cpu.stat", Key(key=key), since=since),
     )
@@ -381,18 +413,21 @@ _READINGS = (
         attribute="usage_usec",
         v1=_side("cpuacct.usage", Number(divide=1000), "cpuacct"),
         v2=_side("cpu.stat", Key(key="usage_usec"), CORE),
+        unit=USEC,
     ),
     Row(
         attribute="user_usec",
         v1=_side("cpuacct.usage_user", Number(divide=1000), "cpuacct"),
         v2=_side("cpu.stat", Key(key="user_usec"), CORE),
+        unit=USEC,
     ),
     Row(
         attribute="system_usec",
         v1=_side("cpuacct.usage_sys", Number(divide=1000), "cpuacct"),
         v2=_side("cpu.stat", Key(key="system_usec"), CORE),
+        unit=USEC,
     ),
-    Row(attribute="nice_usec", v1=None, v2=_side("cpu.stat", Key(key="nice_usec"), CORE, since="6.11")),
+    Row(attribute="nice_usec", v1=None, v2=_side("cpu.stat", Key(key="nice_usec"), CORE, since="6.11"), unit=USEC),
     _stat("nr_periods", "nr_periods"),
     _stat("nr_throttled", "nr_throttled"),
     _stat("throttled_usec", "throttled_time", 1000),
@@ -402,9 +437,10 @@ _READINGS = (
         attribute="throttled_local_usec",
         v1=_side("cpu.stat.local", Key(key="throttled_time", divide=1000), since="6.6"),
         v2=_side("cpu.stat.local", Key(key="throttled_usec"), since="6.6"),
+        unit=USEC,
     ),
-    Row(attribute="pressure", v1=None, v2=_side("cpu.pressure", Psi(), CORE, since="4.20")),
-    Row(attribute="extra", v1=_side("cpu.stat", _Unknown()), v2=_side("cpu.stat", _Unknown(), CORE)),
+    Row(attribute="pressure", v1=None, v2=_side("cpu.pressure", Psi(), CORE, since="4.20"), unit=PRESSURE),
+    Row(attribute="extra", v1=_side("cpu.stat", _Unknown()), v2=_side("cpu.stat", _Unknown(), CORE), unit=COUNT),
 )
 
 CONTROLLER = Controller(

@@ -15,42 +15,49 @@ import attrs
 
 from cgctl.controllers._codec import CpuList, Text
 from cgctl.controllers._row import Controller, Row, Side
+from cgctl.controllers._values import LIST, WORD, Values
 from cgctl.errors import SpecError, UnsupportedError, shown
-from cgctl.formats import format_cpu_list, parse_cpu_list
+from cgctl.formats import HIGHEST_CPU, format_cpu_list, parse_cpu_list
 
 __all__ = ["CONTROLLER", "Cpuset", "CpusetStats"]
 
 _PARTITION: Final = re.compile(r"member|(?:root|isolated)(?: invalid(?: \(.*\))?)?")
 
 
-def _list(value: str | Iterable[int] | None, name: str) -> tuple[int, ...] | None:
-    if value is None:
-        return None
+def _parse_list(value: Any, what: str) -> tuple[int, ...]:
     try:
         return parse_cpu_list(value if isinstance(value, str) else format_cpu_list(value))
     except SpecError as error:
-        msg = f"cpuset.{name}: {error}"
+        msg = f"{what}: {error}"
         raise SpecError(msg) from None
 
 
+def _parse_partition(value: Any, what: str) -> str:
+    # The kernel says "root invalid (reason)" of a partition that lapsed; limits() reads that back.
+    if isinstance(value, str) and _PARTITION.fullmatch(value):
+        return value
+    msg = f"{what}={shown(value)}: not a partition type; give 'member', 'root' or 'isolated'"
+    raise SpecError(msg)
+
+
+_NUMBERS: Final = Values(unit=LIST, parse=_parse_list, low=0, high=HIGHEST_CPU)
+_TYPES: Final = Values(unit=WORD, parse=_parse_partition, words=("member", "root", "isolated"))
+
+
 def _cpus(value: str | Iterable[int] | None) -> tuple[int, ...] | None:
-    return _list(value, "cpus")
+    return _NUMBERS(value, "cpuset.cpus")
 
 
 def _mems(value: str | Iterable[int] | None) -> tuple[int, ...] | None:
-    return _list(value, "mems")
+    return _NUMBERS(value, "cpuset.mems")
 
 
 def _exclusive(value: str | Iterable[int] | None) -> tuple[int, ...] | None:
-    return _list(value, "exclusive")
+    return _NUMBERS(value, "cpuset.exclusive")
 
 
-def _partition(value: object) -> str | None:
-    # The kernel says "root invalid (reason)" of a partition that lapsed; limits() reads that back.
-    if value is None or (isinstance(value, str) and _PARTITION.fullmatch(value)):
-        return value
-    msg = f"cpuset.partition={shown(value)}: not a partition type; give 'member', 'root' or 'isolated'"
-    raise SpecError(msg)
+def _partition(value: str | None) -> str | None:
+    return _TYPES(value, "cpuset.partition")
 
 
 @attrs.frozen(kw_only=True)
@@ -111,18 +118,30 @@ class _List(CpuList):
 
 
 _SETTINGS = (
-    Row(attribute="cpus", v1=_side("cpus", _List(), default=""), v2=_side("cpus", CpuList(), default="")),
-    Row(attribute="mems", v1=_side("mems", _List(), default=""), v2=_side("mems", CpuList(), default="")),
+    Row(
+        attribute="cpus",
+        v1=_side("cpus", _List(), default=""),
+        v2=_side("cpus", CpuList(), default=""),
+        values=_NUMBERS,
+    ),
+    Row(
+        attribute="mems",
+        v1=_side("mems", _List(), default=""),
+        v2=_side("mems", CpuList(), default=""),
+        values=_NUMBERS,
+    ),
     Row(
         attribute="exclusive",
         v1=None,
         v2=_side("cpus.exclusive", CpuList(), default="", since="6.7"),
+        values=_NUMBERS,
         reason="v1 has only a flag for all CPUs of the group (cpuset.cpu_exclusive), no list",
     ),
     Row(
         attribute="partition",
         v1=None,
         v2=_side("cpus.partition", Text(), default="member", since="5.0"),
+        values=_TYPES,
         reason="v1 has no partitions; sched_load_balance is the nearest",
     ),
 )
@@ -132,14 +151,21 @@ _READINGS = (
         attribute="cpus_effective",
         v1=_side("effective_cpus", CpuList()),
         v2=_side("cpus.effective", CpuList()),
+        unit=LIST,
     ),
     Row(
         attribute="mems_effective",
         v1=_side("effective_mems", CpuList()),
         v2=_side("mems.effective", CpuList()),
+        unit=LIST,
     ),
-    Row(attribute="exclusive_effective", v1=None, v2=_side("cpus.exclusive.effective", CpuList(), since="6.7")),
-    Row(attribute="partition", v1=None, v2=_side("cpus.partition", Text(), since="5.0")),
+    Row(
+        attribute="exclusive_effective",
+        v1=None,
+        v2=_side("cpus.exclusive.effective", CpuList(), since="6.7"),
+        unit=LIST,
+    ),
+    Row(attribute="partition", v1=None, v2=_side("cpus.partition", Text(), since="5.0"), unit=WORD),
 )
 
 CONTROLLER = Controller(

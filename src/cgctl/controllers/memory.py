@@ -14,19 +14,23 @@ import attrs
 
 from cgctl.controllers._codec import Bytes, Codec, Count, Flag, Key, Keyed, Number, Psi
 from cgctl.controllers._row import CORE, Controller, Row, Side
+from cgctl.controllers._values import BYTES, COUNT, FLAGS, LIMITS, PRESSURE, whole
 from cgctl.errors import UnsupportedError
 from cgctl.formats import Pressure, parse_flat_keyed
-from cgctl.units import MAX, Limit, Size, parse_count, parse_flag, parse_limit
+from cgctl.units import MAX, Limit, Size, parse_limit
 
 __all__ = ["CONTROLLER", "Memory", "MemoryEvents", "MemoryStat", "MemoryStats", "SwapEvents"]
 
 
+_SWAPPINESS: Final = whole("", 0, 200)
+
+
 def _limit(value: Size | None, name: str) -> Limit | None:
-    return None if value is None else parse_limit(value, f"memory.{name}")
+    return LIMITS(value, f"memory.{name}")
 
 
 def _flag(value: int | str | None, name: str) -> bool | None:
-    return None if value is None else parse_flag(value, f"memory.{name}")
+    return FLAGS(value, f"memory.{name}")
 
 
 # One function an attribute: a converter is not told its name, and type checkers know none but plain functions.
@@ -77,7 +81,7 @@ def _oom_kill_disable(value: int | str | None) -> bool | None:
 
 
 def _swappiness(value: int | str | None) -> int | None:
-    return None if value is None else parse_count(value, "memory.swappiness", 0, 200)
+    return _SWAPPINESS(value, "memory.swappiness")
 
 
 @attrs.frozen(kw_only=True)
@@ -337,6 +341,7 @@ _SETTINGS = (
         attribute="max",
         v1=_v1("limit_in_bytes", _V1_BYTES, default=_UNLIMITED, also=("memory.memsw.limit_in_bytes",)),
         v2=_v2("max", Bytes(), default="max"),
+        values=LIMITS,
     ),
     Row(
         attribute="swap_max",
@@ -348,17 +353,20 @@ _SETTINGS = (
             optional=True,
         ),
         v2=_v2("swap.max", Bytes(), default="max", optional=True, since="4.5"),
+        values=LIMITS,
     ),
     Row(
         attribute="high",
         v1=None,
         v2=_v2("high", Bytes(), default="max"),
+        values=LIMITS,
         reason="v1 cannot throttle a group below its limit; use max",
     ),
     Row(
         attribute="low",
         v1=_v1("soft_limit_in_bytes", _SoftLimit(unlimited="-1"), default=_UNLIMITED),
         v2=_v2("low", Bytes(), default="0"),
+        values=LIMITS,
         lossy=(
             "low = soft limit: v1 reclaims from groups above their soft limit first, only under global pressure, so"
             " no protection (0) is no soft limit; cgroup-v1/memory.rst §7"
@@ -368,48 +376,56 @@ _SETTINGS = (
         attribute="min",
         v1=None,
         v2=_v2("min", Bytes(), default="0", since="4.18"),
+        values=LIMITS,
         reason="v1 has no hard protection of memory; low is the nearest",
     ),
     Row(
         attribute="swap_high",
         v1=None,
         v2=_v2("swap.high", Bytes(), default="max", optional=True, since="5.8"),
+        values=LIMITS,
         reason="v1 cannot throttle by swap; use swap_max",
     ),
     Row(
         attribute="zswap_max",
         v1=None,
         v2=_v2("zswap.max", Bytes(), default="max", optional=True, since="5.19"),
+        values=LIMITS,
         reason="v1 does not account zswap",
     ),
     Row(
         attribute="zswap_writeback",
         v1=None,
         v2=_v2("zswap.writeback", Flag(), default="1", optional=True, since="6.8"),
+        values=FLAGS,
         reason="v1 does not account zswap",
     ),
     Row(
         attribute="oom_group",
         v1=None,
         v2=_v2("oom.group", Flag(), default="0", since="4.19"),
+        values=FLAGS,
         reason="v1 kills one process at a time; kill the group when oom_kill counts",
     ),
     Row(
         attribute="soft_limit",
         v1=_v1("soft_limit_in_bytes", _V1_BYTES, default=_UNLIMITED),
         v2=None,
+        values=LIMITS,
         reason="v2 has no soft limit; use low to protect, or high to throttle",
     ),
     Row(
         attribute="swappiness",
         v1=_v1("swappiness", Count()),
         v2=None,
+        values=_SWAPPINESS,
         reason="v2 has no swappiness for each group; use swap_max, or vm.swappiness for the machine",
     ),
     Row(
         attribute="oom_kill_disable",
         v1=_v1("oom_control", _OomControl()),
         v2=None,
+        values=FLAGS,
         reason="v2 cannot disable the OOM killer; use high to throttle instead of killing",
     ),
 )
@@ -436,33 +452,36 @@ _TO_V2 = {
 _LOCAL = {key.removeprefix("total_"): f"local_{key.removeprefix('total_')}" for key in _TO_V2}
 
 _READINGS = (
-    Row(attribute="current", v1=_v1("usage_in_bytes", Number()), v2=_v2("current", Number())),
-    Row(attribute="peak", v1=_v1("max_usage_in_bytes", Number()), v2=_v2("peak", Number(), since="5.19")),
+    Row(attribute="current", v1=_v1("usage_in_bytes", Number()), v2=_v2("current", Number()), unit=BYTES),
+    Row(attribute="peak", v1=_v1("max_usage_in_bytes", Number()), v2=_v2("peak", Number(), since="5.19"), unit=BYTES),
     Row(
         attribute="swap_current",
         v1=_v1("stat", Key(key="total_swap")),
         v2=_v2("swap.current", Number(), optional=True),
+        unit=BYTES,
     ),
-    Row(attribute="swap_peak", v1=None, v2=_v2("swap.peak", Number(), optional=True, since="6.5")),
-    Row(attribute="zswap_current", v1=None, v2=_v2("zswap.current", Number(), optional=True, since="5.19")),
+    Row(attribute="swap_peak", v1=None, v2=_v2("swap.peak", Number(), optional=True, since="6.5"), unit=BYTES),
+    Row(attribute="zswap_current", v1=None, v2=_v2("zswap.current", Number(), optional=True, since="5.19"), unit=BYTES),
     Row(
         attribute="events",
         v1=_v1("oom_control", _V1Events(), also=_FAILURES, sum=True),
         v2=_v2("events", Keyed(into=MemoryEvents)),
+        unit=COUNT,
         lossy=(
             "v1 counts an OOM kill in the victim's group only, so the subtree is summed; the failcnts are of this group"
             " alone"
         ),
     ),
-    Row(attribute="events_local", v1=None, v2=_v2("events.local", Keyed(into=MemoryEvents), since="5.2")),
-    Row(attribute="swap_events", v1=None, v2=_v2("swap.events", Keyed(into=SwapEvents), optional=True)),
+    Row(attribute="events_local", v1=None, v2=_v2("events.local", Keyed(into=MemoryEvents), since="5.2"), unit=COUNT),
+    Row(attribute="swap_events", v1=None, v2=_v2("swap.events", Keyed(into=SwapEvents), optional=True), unit=COUNT),
     Row(
         attribute="stat",
         v1=_v1("stat", Keyed(into=MemoryStat, rename=_LOCAL | _TO_V2)),
         v2=_v2("stat", Keyed(into=MemoryStat)),
+        unit=f"{BYTES}, or {COUNT}",
         lossy="v1's rss counts swap cache as v2's anon does not; the other mapped keys mean the same",
     ),
-    Row(attribute="pressure", v1=None, v2=_v2("pressure", Psi(), controller=CORE, since="4.20")),
+    Row(attribute="pressure", v1=None, v2=_v2("pressure", Psi(), controller=CORE, since="4.20"), unit=PRESSURE),
 )
 
 CONTROLLER = Controller(

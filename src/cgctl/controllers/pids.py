@@ -8,15 +8,17 @@ import attrs
 
 from cgctl.controllers._codec import Count, Key, Number
 from cgctl.controllers._row import Controller, Row, Side
-from cgctl.units import Limit, Size, parse_count_or_max
+from cgctl.controllers._values import COUNT, whole_or_max
+from cgctl.units import Limit, Size
 
 __all__ = ["CONTROLLER", "Pids", "PidsStats"]
 
-_MOST_PIDS: Final = 4_194_304
+_TASKS: Final = "tasks"
+_MAX: Final = whole_or_max(_TASKS, 0, 4_194_304)
 
 
 def _max(value: Size | None) -> Limit | None:
-    return None if value is None else parse_count_or_max(value, "pids.max", 0, _MOST_PIDS)
+    return _MAX(value, "pids.max")
 
 
 @attrs.frozen(kw_only=True)
@@ -60,20 +62,29 @@ def _side(file: str, codec: Any, **more: Any) -> Side:
     return Side(controller="pids", file=f"pids.{file}", codec=codec, **more)
 
 
-def _both(attribute: str, file: str, codec: Any, **more: Any) -> Row:
-    return Row(attribute=attribute, v1=_side(file, codec, **more), v2=_side(file, codec, **more))
+def _reading(attribute: str, file: str, codec: Any, unit: str, since: str | None = None) -> Row:
+    side = _side(file, codec, since=since)
+    return Row(attribute=attribute, v1=side, v2=side, unit=unit)
+
+
+_LIMIT: Final = _side("max", Count(), default="max")
 
 
 CONTROLLER = Controller(
     name="pids",
     spec=Pids,
     stats=PidsStats,
-    settings=(_both("max", "max", Count(), default="max"),),
+    settings=(Row(attribute="max", v1=_LIMIT, v2=_LIMIT, values=_MAX),),
     readings=(
-        _both("current", "current", Number()),
-        _both("peak", "peak", Number(), since="6.1"),
-        _both("events_max", "events", Key(key="max")),
-        Row(attribute="events_local_max", v1=None, v2=_side("events.local", Key(key="max"), since="6.11")),
+        _reading("current", "current", Number(), _TASKS),
+        _reading("peak", "peak", Number(), _TASKS, since="6.1"),
+        _reading("events_max", "events", Key(key="max"), COUNT),
+        Row(
+            attribute="events_local_max",
+            v1=None,
+            v2=_side("events.local", Key(key="max"), since="6.11"),
+            unit=COUNT,
+        ),
     ),
     v1=("pids",),
     domain=False,

@@ -1,0 +1,106 @@
+"""What a setting takes: its unit, its range, and how people's words for it are read.
+
+The converter of a spec's attribute and the row of the same attribute share one of these, so the range that
+an error names is the range that the documentation prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from cgctl.units import (
+    Limit,
+    parse_count,
+    parse_count_or_max,
+    parse_flag,
+    parse_limit,
+    parse_size,
+    parse_usec,
+)
+
+__all__ = ["BYTES", "COUNT", "CPU", "FLAGS", "LIMITS", "LIST", "PERCENT", "PRESSURE", "SIZES", "USEC", "WEIGHT", "WORD"]
+__all__ += ["Values", "usec", "whole", "whole_or_max"]
+
+BYTES: Final = "bytes"
+COUNT: Final = "count"
+CPU: Final = "CPUs"
+LIST: Final = "list of numbers"
+PERCENT: Final = "%"
+PRESSURE: Final = "% and µs"
+USEC: Final = "µs"
+WEIGHT: Final = "weight"
+WORD: Final = "word"
+
+_MOST: Final = 2**64 - 1
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Values(Generic[T]):
+    """The values of a setting.
+
+    Attributes:
+        unit: of numbers: one of the words above, or what is counted.
+        parse: reads one, given the setting's name for the error message; raises :class:`cgctl.SpecError`.
+        low: the least number.
+        high: the largest.
+        unlimited: whether ``MAX`` is one of them.
+        words: those that there are, where they are words.
+    """
+
+    unit: str
+    parse: Callable[[Any, str], T]
+    low: float | None = None
+    high: float | None = None
+    unlimited: bool = False
+    words: tuple[str, ...] = ()
+
+    def __call__(self, value: Any, what: str) -> T | None:
+        """Read a value; ``None`` leaves the setting as it is.
+
+        Raises:
+            SpecError: it is none of these values.
+        """
+        return None if value is None else self.parse(value, what)
+
+    def __str__(self) -> str:
+        numbers = () if self.low is None else (f"{self.low:g}..{_number(self.high)}",)
+        return ", ".join((*numbers, *(f"`{word}`" for word in self.words), *(("`MAX`",) if self.unlimited else ())))
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    exponent = int(value).bit_length()
+    # Large bounds are powers of two, or one less.
+    if value >= 2**31 - 1 and value in {2**exponent - 1, 2 ** (exponent - 1)}:
+        return f"2^{exponent}-1" if value == 2**exponent - 1 else f"2^{exponent - 1}"
+    return f"{value:.12g}"
+
+
+def whole(unit: str, low: int, high: int) -> Values[int]:
+    """Make the values of a whole number."""
+    return Values(unit=unit, parse=partial(parse_count, low=low, high=high), low=low, high=high)
+
+
+def whole_or_max(unit: str, low: int, high: int) -> Values[Limit]:
+    """Make the values of a whole number that may be unlimited."""
+    return Values(unit=unit, parse=partial(parse_count_or_max, low=low, high=high), low=low, high=high, unlimited=True)
+
+
+def usec(low: int, high: int) -> Values[int]:
+    """Make the values of a time in microseconds, or with its unit."""
+    return Values(unit=USEC, parse=partial(parse_usec, low=low, high=high), low=low, high=high)
+
+
+SIZES: Final[Values[int]] = Values(unit=BYTES, parse=parse_size, low=0, high=_MOST)
+"""Sizes in bytes."""
+LIMITS: Final[Values[Limit]] = Values(unit=BYTES, parse=parse_limit, low=0, high=_MOST, unlimited=True)
+"""Sizes in bytes that may be unlimited."""
+FLAGS: Final[Values[bool]] = Values(unit="flag", parse=parse_flag, words=("True", "False"))
+"""Yes or no."""
