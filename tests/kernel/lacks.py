@@ -8,11 +8,13 @@ Nothing here asks cgctl: what is there is seen by making groups with bare system
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
 import secrets
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -136,6 +138,20 @@ def _mount_namespace() -> bool:
     )
 
 
+def _bpf() -> bool:
+    """Ask for the programs of the v2 root, by a bare ``bpf(BPF_PROG_QUERY)``; the attributes have room for all."""
+    libc, attr = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(256)
+    number = {"x86_64": 321, "aarch64": 280}.get(os.uname().machine)
+    if "v2" not in hierarchies() or number is None:
+        return False
+    fd = os.open(hierarchies()["v2"], os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        struct.pack_into("=II", attr, 0, fd, 6)
+        return bool(libc.syscall(number, 16, attr, len(attr)) == 0)
+    finally:
+        os.close(fd)
+
+
 def _file(version: int, name: str) -> Callable[[], bool]:
     return lambda: name in files(version)
 
@@ -164,6 +180,9 @@ FEATURES: dict[str, Lack] = {
     "v2 pids": Lack(lambda: "pids" in v2_controllers(), "controller pids is not in the v2 hierarchy"),
     "no v2 pids": Lack(lambda: "pids" not in v2_controllers(), "controller pids is in the v2 hierarchy"),
     "v2 cpuset": Lack(lambda: "cpuset" in v2_controllers(), "controller cpuset is not in the v2 hierarchy"),
+    "attached programs": Lack(
+        _bpf, "CONFIG_BPF_SYSCALL or CONFIG_CGROUP_BPF is missing, or the right to attach programs (CAP_BPF)"
+    ),
     "no systemd": Lack(lambda: not Path("/run/systemd/system").is_dir(), "systemd is the single writer of groups"),
     "two processors": Lack(lambda: len(os.sched_getaffinity(0)) > 1, "there is one processor only"),
     "mount namespace": Lack(_mount_namespace, "no mount namespace can be made"),

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import select
 import stat
+from collections.abc import Callable
 from errno import EINVAL, ELOOP, ENODATA, ENOTSUP, EXDEV
-from typing import Final
+from typing import Final, TypeVar
 
+from cgctl import bpf
 from cgctl.filesystem.status import read_status
 from cgctl.mounts import STATUS, Mount, parse_mountinfo
 
@@ -22,6 +24,7 @@ _CHUNK: Final = 65536
 _CGROUP: Final = frozenset({"cgroup", "cgroup2"})
 _OUTSIDE: Final = ("/proc/", "/sys/dev/")
 """Where files that describe the machine are read, with symbolic links and all."""
+_Result = TypeVar("_Result")
 
 
 class KernelFilesystem:
@@ -43,6 +46,8 @@ class KernelFilesystem:
         """Return a file's whole content; after ``stat:``, what the path names."""
         if path.startswith(STATUS):
             return read_status(path.removeprefix(STATUS))
+        if bpf.is_attached(path):
+            return self._in_group(path, bpf.read)
         fd = self._open(path, os.O_RDONLY)
         try:
             # Long files come in pieces, of any length: only an empty one is the end.
@@ -55,6 +60,9 @@ class KernelFilesystem:
 
     def write(self, path: str, data: bytes) -> None:
         """Write *data* with one ``write(2)``."""
+        if bpf.is_attached(path):
+            self._in_group(path, lambda group, name: bpf.write(group, name, data))
+            return
         fd = self._open(path, os.O_WRONLY)
         try:
             written = os.write(fd, data)
@@ -143,6 +151,17 @@ class KernelFilesystem:
     def open_for_join(self, path: str) -> int:
         """Return an fd of a ``cgroup.procs`` file for writing; the caller closes it."""
         return self._open(path, os.O_WRONLY)
+
+    def _in_group(self, path: str, action: Callable[[int, str], _Result]) -> _Result:
+        """Do something with a file's name and a descriptor of its directory."""
+        directory, _, name = path.rpartition("/")
+        fd = self._open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return action(fd, name)
+        except OSError as error:
+            raise _named(error, path) from None
+        finally:
+            os.close(fd)
 
     def _open(self, path: str, flags: int) -> int:
         flags |= os.O_CLOEXEC | os.O_NOFOLLOW
