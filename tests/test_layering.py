@@ -20,6 +20,7 @@ LAYERS = (
     ("group", "runner", "leaf", "system", "address", "block", "making", "guarding", "joined"),
     ("reading", "members"),
     ("launch",),
+    ("rootfs",),
     ("systemd", "events", "owner"),
     ("testing", "fake"),
     ("filesystem",),

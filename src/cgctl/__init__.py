@@ -50,6 +50,7 @@ from cgctl.units import MAX
 if TYPE_CHECKING:
     from cgctl import convert, testing
     from cgctl.launch.process import Process
+    from cgctl.rootfs import Rootfs
     from cgctl.runner import Completed, popen, run
 
 __version__ = "0.1.0"
@@ -79,6 +80,7 @@ __all__ = [
     "Plan",
     "Process",
     "ProcessError",
+    "Rootfs",
     "SpecError",
     "Stats",
     "StepError",
@@ -93,10 +95,11 @@ __all__ = [
     "testing",
 ]
 
-# The launcher is needed only by those who launch: its imports wait until then.
+# The launcher is needed only by those who launch, as root directories are: their imports wait until then.
 _LAZY = {
     "Completed": "cgctl.runner",
     "Process": "cgctl.launch.process",
+    "Rootfs": "cgctl.rootfs",
     "popen": "cgctl.runner",
     "run": "cgctl.runner",
 }
