@@ -18,6 +18,7 @@ LAYERS = (
     ("__main__", "cli"),
     ("cgctl",),
     ("group", "runner", "leaf", "system", "address", "block", "making", "guarding", "joined"),
+    ("killing", "freezing"),
     ("reading", "members"),
     ("launch",),
     ("rootfs",),

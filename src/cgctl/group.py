@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import attrs
 
-from cgctl import joined, members
+from cgctl import freezing, joined, killing, members
 from cgctl.address import Address
 from cgctl.block import Block
 from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs
@@ -333,17 +334,35 @@ class Group:
         return popen_in(self, argv, **keywords)
 
     def kill(self, *, timeout: float | str = _KILL_TIMEOUT) -> None:
-        """Kill all processes in the group and below, and wait until they are gone. The caller is spared.
+        """Kill all processes in the group and below, and wait until they are gone.
+
+        A caller inside is spared, and so is its launch helper, which is a part of it. A frozen group is killed as
+        well: on v2 it stays frozen, on v1 it is thawed, because only so its processes die.
+
+        Args:
+            timeout: for how long to wait: seconds, or a string such as ``"500ms"``.
 
         Raises:
             GroupNotFoundError: the group is not there.
+            SpecError: it is the root of every hierarchy.
             TimeoutExpired: some are still there.
         """
         limit = parse_duration(timeout, "timeout") / 1e6
-        members.kill(self.system.filesystem, self.address.require(), timeout=limit, name=self.name)
+        killing.kill(
+            self.system.filesystem,
+            self.address.require(),
+            timeout=limit,
+            name=self.name,
+            companions=_helpers(),
+        )
 
     def freeze(self, *, timeout: float | str = _FREEZE_TIMEOUT) -> None:
         """Stop all processes in the group and below, and wait until they have.
+
+        Whoever is moved into a frozen group stops, and whoever is moved out of it goes on.
+
+        Args:
+            timeout: for how long to try: seconds, or a string such as ``"500ms"``.
 
         Raises:
             SpecError: the caller is inside.
@@ -351,15 +370,16 @@ class Group:
             TimeoutExpired: they have not stopped; they run again.
         """
         limit = parse_duration(timeout, "timeout") / 1e6
-        members.freeze(self.system.filesystem, self.address.require(), timeout=limit, name=self.name)
+        freezing.freeze(self.system.filesystem, self.address.require(), timeout=limit, name=self.name)
 
     def thaw(self) -> None:
         """Let the processes run again.
 
         Raises:
             GroupNotFoundError: the group is not there.
+            UnsupportedError: a group above it is frozen, and so is all that is below; this one is thawed with it.
         """
-        members.thaw(self.system.filesystem, self.address.require(), self.name)
+        freezing.thaw(self.system.filesystem, self.address.require(), self.name)
 
     def reclaim(self, size: int | str) -> None:
         """Have the kernel take memory back from the group, proactively (``memory.reclaim``, since 5.19).
@@ -428,6 +448,13 @@ class Group:
         home = self.system.layout.locate(prefix)
         place = (places.get(home.label) if home else None) or places.get("unified") or next(iter(places.values()))
         return place.file(name)
+
+
+def _helpers() -> frozenset[int]:
+    """Return the caller's launch helpers; it has none where the launcher was not even imported."""
+    client = sys.modules.get("cgctl.launch.client")
+    helpers: frozenset[int] = client.helpers() if client else frozenset()
+    return helpers
 
 
 def current() -> Group:

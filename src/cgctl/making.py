@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from cgctl import members
+from cgctl import killing, members
 from cgctl.address import Address
 from cgctl.controllers import CONTROLLERS
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError
@@ -155,7 +155,7 @@ class Existence:
         address = self.now()
         try:
             if places := address.existing():
-                members.kill(address.system.filesystem, places, timeout=_KILL_TIMEOUT, name=address.name)
+                killing.kill(address.system.filesystem, places, timeout=_KILL_TIMEOUT, name=address.name)
                 self._take_down(address, places, settle=settle)
             else:
                 _remove_above(address)

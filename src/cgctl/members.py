@@ -1,28 +1,25 @@
-"""The processes of a group: find, move, kill, freeze, and wait for them.
+"""The processes of a group: find, move, and wait for them.
 
-Everything here works on a group's places: one directory in each hierarchy that it is in. A process that
-somebody moved by hand may be in one of them only, so all are looked at.
+Everything here works on a group's places: one directory in each hierarchy that it is in.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from errno import ENODEV, ENOENT, EOPNOTSUPP
+from collections.abc import Iterator, Mapping
+from errno import EOPNOTSUPP
 
-from cgctl.errors import SpecError, TimeoutExpired, UnsupportedError
+from cgctl.errors import TimeoutExpired
 from cgctl.filesystem import Filesystem, execute
-from cgctl.filesystem.execute import attempt
 from cgctl.layout import UNIFIED
-from cgctl.plan import GONE, Place, Plan, Signal, Write
+from cgctl.plan import GONE, Place, Plan, Write
 from cgctl.plan.steps import JOIN
 
-__all__ = ["freeze", "go_home", "inside", "join", "kill", "pids", "procs", "thaw", "wait_empty", "walk"]
+__all__ = ["Places", "go_home", "inside", "is_own", "join", "pauses", "pids", "procs", "wait_empty", "walk"]
 
 Places = Mapping[str, Place]
-_SIGKILL = int(signal.SIGKILL)
+"""Hierarchy label → the group's place in it."""
 
 
 def walk(filesystem: Filesystem, directory: str) -> Iterator[str]:
@@ -39,12 +36,23 @@ def walk(filesystem: Filesystem, directory: str) -> Iterator[str]:
 
 
 def pids(filesystem: Filesystem, places: Places) -> set[int]:
-    """Return the processes in a group and below, without those that this pid namespace cannot see."""
-    found: set[int] = set()
-    for place in places.values():
-        for directory in walk(filesystem, place.directory):
-            found.update(procs(filesystem, directory))
-    return found - {0}
+    """Return the processes in a group and below, without those that this pid namespace cannot see.
+
+    A process that somebody moved by hand may be in one hierarchy's only, so all are looked at. But the caller's own
+    cgroup is another one in each hierarchy, and often a root, that all the machine is in: there belongs who is in all.
+    """
+    found = [
+        {pid for directory in walk(filesystem, place.directory) for pid in procs(filesystem, directory)}
+        for place in places.values()
+    ]
+    if not found:
+        return set()
+    return (set.intersection(*found) if is_own(places) else set.union(*found)) - {0}
+
+
+def is_own(places: Places) -> bool:
+    """Tell whether this is the caller's own cgroup, as against a group that has a name below it."""
+    return not any(place.parts for place in places.values())
 
 
 def inside(filesystem: Filesystem, places: Places) -> bool:
@@ -111,145 +119,6 @@ def _is_gone(filesystem: Filesystem, directory: str) -> bool:
     return False
 
 
-def kill(filesystem: Filesystem, places: Places, *, timeout: float, name: str) -> None:
-    """Kill all processes of a group and below, except the caller, and wait until they are gone.
-
-    Raises:
-        TimeoutExpired: some are still there after *timeout* seconds.
-    """
-    deadline = time.monotonic() + timeout
-    own = os.getpid()
-    for pause in _pauses():
-        alive = pids(filesystem, places)
-        if not alive - {own}:
-            return
-        if own in alive or not _kill_all(filesystem, places):
-            _kill_each(filesystem, places, alive - {own}, frozen=own not in alive)
-        if time.monotonic() > deadline:
-            raise TimeoutExpired(f"kill group {name!r} (left: {sorted(alive - {own})[:5]})", timeout)
-        time.sleep(pause)
-
-
-def _kill_all(filesystem: Filesystem, places: Places) -> bool:
-    """Kill by ``cgroup.kill``, which no fork escapes; tell whether there is one and nobody is left elsewhere."""
-    unified = places.get(UNIFIED)
-    if unified is None:
-        return False
-    try:
-        filesystem.write(unified.file("cgroup.kill"), b"1")
-    except OSError as error:
-        if error.errno in {ENOENT, EOPNOTSUPP, ENODEV}:
-            return False
-        raise
-    # Frozen v1 tasks take no signal until thawed; and a process may be in a v1 directory only.
-    strays = {label: place for label, place in places.items() if place is not unified}
-    return not strays or not pids(filesystem, strays) - pids(filesystem, {"": unified})
-
-
-def _kill_each(filesystem: Filesystem, places: Places, victims: set[int], *, frozen: bool) -> None:
-    """Kill one by one; stopped by the freezer meanwhile where there is one, so that none forks away."""
-    freezer = _freezer(places) if frozen else None
-    if freezer:
-        _set_freezer(filesystem, freezer, b"FROZEN")
-    try:
-        for pid in victims:
-            attempt(filesystem, Signal(pid=pid, number=_SIGKILL))
-    finally:
-        if freezer:
-            _set_freezer(filesystem, freezer, b"THAWED")
-
-
-def _set_freezer(filesystem: Filesystem, freezer: Place, state: bytes) -> None:
-    try:
-        filesystem.write(freezer.file("freezer.state"), state)
-    except OSError as error:
-        if error.errno not in GONE:
-            raise
-
-
-def _freezer(places: Places) -> Place | None:
-    return next((place for place in places.values() if "freezer" in place.hierarchy.controllers), None)
-
-
-def freeze(filesystem: Filesystem, places: Places, *, timeout: float, name: str) -> None:
-    """Stop all processes of a group and below, and wait until they have.
-
-    Raises:
-        SpecError: the caller is inside.
-        UnsupportedError: the group is in no hierarchy that can freeze.
-        TimeoutExpired: they have not stopped after *timeout* seconds; they are thawed again.
-    """
-    if inside(filesystem, places):
-        msg = (
-            f"freeze group {name!r}: the caller (pid {os.getpid()}) is inside and would stop for ever;"
-            " freeze it from outside"
-        )
-        raise SpecError(msg)
-    frozen, write = _switch(filesystem, places, name)
-    deadline = time.monotonic() + timeout
-    write(True)  # noqa: FBT003
-    try:
-        for pause in _pauses():
-            if frozen(min(pause, 0.05)):
-                return
-            if time.monotonic() > deadline:
-                raise TimeoutExpired(f"freeze group {name!r}", timeout)
-            write(True)  # noqa: FBT003 - v1 gives up on tasks that fork meanwhile, so it is told again
-    except BaseException:
-        write(False)  # noqa: FBT003
-        raise
-
-
-def thaw(filesystem: Filesystem, places: Places, name: str) -> None:
-    """Let the processes of a group run again.
-
-    Raises:
-        UnsupportedError: the group is in no hierarchy that can freeze.
-    """
-    _, write = _switch(filesystem, places, name)
-    write(False)  # noqa: FBT003
-
-
-def _switch(
-    filesystem: Filesystem, places: Places, name: str
-) -> tuple[Callable[[float], bool], Callable[[bool], None]]:
-    """Return how to see whether a group is frozen, and how to change it."""
-    unified = places.get(UNIFIED)
-    if unified is not None:
-        return _switch_v2(filesystem, unified)
-    freezer = _freezer(places)
-    if freezer is None:
-        reason = f"group {name!r} is neither in a v2 hierarchy nor in v1's freezer; mount one of them"
-        raise UnsupportedError("freeze", reason)
-
-    def frozen(pause: float) -> bool:
-        if filesystem.read(freezer.file("freezer.state")).strip() == b"FROZEN":
-            return True
-        time.sleep(pause)
-        return False
-
-    def write(stop: bool) -> None:  # noqa: FBT001
-        filesystem.write(freezer.file("freezer.state"), b"FROZEN" if stop else b"THAWED")
-
-    return frozen, write
-
-
-def _switch_v2(filesystem: Filesystem, place: Place) -> tuple[Callable[[float], bool], Callable[[bool], None]]:
-    events = place.file("cgroup.events")
-
-    def frozen(pause: float) -> bool:
-        seen = filesystem.read(events)
-        if b"frozen 1" in seen.splitlines():
-            return True
-        filesystem.wait(events, seen, pause)
-        return False
-
-    def write(stop: bool) -> None:  # noqa: FBT001
-        filesystem.write(place.file("cgroup.freeze"), b"1" if stop else b"0")
-
-    return frozen, write
-
-
 def wait_empty(filesystem: Filesystem, places: Places, *, timeout: float | None, name: str) -> None:
     """Wait until no process is left in a group and below.
 
@@ -258,7 +127,7 @@ def wait_empty(filesystem: Filesystem, places: Places, *, timeout: float | None,
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     unified = places.get(UNIFIED)
-    for pause in _pauses():
+    for pause in pauses():
         if not pids(filesystem, places):
             return
         left = None if deadline is None else deadline - time.monotonic()
@@ -284,7 +153,7 @@ def _wait_event(filesystem: Filesystem, place: Place, span: float) -> None:
             raise
 
 
-def _pauses() -> Iterator[float]:
+def pauses() -> Iterator[float]:
     """Yield 1 ms doubled up to 100 ms, for ever."""
     pause = 0.001
     while True:

@@ -7,6 +7,8 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from errno import ETIMEDOUT
+from signal import SIGKILL
 from subprocess import PIPE
 from typing import Any, TypedDict, Unpack
 
@@ -17,6 +19,7 @@ from cgctl.controllers import CONTROLLERS, ControllerKeywords, Stats
 from cgctl.errors import (
     CgctlError,
     GroupExistsError,
+    LaunchError,
     OutOfMemoryError,
     ProcessError,
     SpecError,
@@ -35,7 +38,10 @@ from cgctl.units import parse_duration
 __all__ = ["Completed", "popen", "popen_in", "run", "run_in"]
 
 _numbers = itertools.count(1)
-_FINISH_TIMEOUT = 10.0
+_START_TIMEOUT = 30.0
+"""How long a start may take, in seconds: in a frozen group it takes for ever."""
+_LEAST_START_TIMEOUT = 2.0
+"""How long it may take at least, however short the run's own timeout: that is for the program, not for its start."""
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +55,8 @@ class Completed:
         stderr: the same.
         stats: the final statistics of its group.
         oom_killed: whether the kernel killed any of its processes at a memory limit.
-        timed_out: whether it was killed because its time was over.
+        timed_out: whether it was killed because its time was over. In a frozen group that may be before it became the
+            program: then *stats* is empty.
         wall_usec: how long it ran, microseconds.
     """
 
@@ -154,12 +161,12 @@ def run(argv: Sequence[Argument], **keywords: Unpack[RunAll]) -> Completed:
         TimeoutExpired: with *check*, its time was over.
         ProcessError: with *check*, its exit status is not 0.
     """
-    return _run(lambda rest: popen(argv, **rest), argv, dict(keywords))
+    return _run(lambda rest, limit: _popen(argv, rest, limit), argv, dict(keywords))
 
 
 def run_in(within: Group, argv: Sequence[Argument], /, **keywords: Unpack[RunKeywords]) -> Completed:
     """Run a program in a leaf below a group; the keywords are those of :func:`run` without the controllers."""
-    return _run(lambda rest: popen_in(within, argv, **rest), argv, dict(keywords))
+    return _run(lambda rest, limit: _popen_in(within, argv, rest, limit), argv, dict(keywords))
 
 
 def popen(argv: Sequence[Argument], **keywords: Unpack[PopenAll]) -> Process:
@@ -173,11 +180,14 @@ def popen(argv: Sequence[Argument], **keywords: Unpack[PopenAll]) -> Process:
         UnsupportedError: this layout cannot have the limits.
         LaunchError: the program could not be started.
     """
-    rest: dict[str, Any] = dict(keywords)
+    return _popen(argv, dict(keywords), _START_TIMEOUT)
+
+
+def _popen(argv: Sequence[Argument], rest: dict[str, Any], limit: float) -> Process:
     parent, system = rest.pop("parent", None), rest.pop("system", None)
     controllers = {name: rest.pop(name) for name in CONTROLLERS if name in rest}
     _check(argv, rest)
-    return _start(argv, lambda: Leaf(_fresh(parent, system, controllers)), rest)
+    return _start(argv, lambda: Leaf(_fresh(parent, system, controllers)), rest, limit)
 
 
 def popen_in(within: Group, argv: Sequence[Argument], /, **keywords: Unpack[LaunchKeywords]) -> Process:
@@ -188,9 +198,12 @@ def popen_in(within: Group, argv: Sequence[Argument], /, **keywords: Unpack[Laun
         SpecError: an argument is nonsense.
         LaunchError: the program could not be started.
     """
-    rest: dict[str, Any] = dict(keywords)
+    return _popen_in(within, argv, dict(keywords), _START_TIMEOUT)
+
+
+def _popen_in(within: Group, argv: Sequence[Argument], rest: dict[str, Any], limit: float) -> Process:
     _check(argv, rest)
-    return _start(argv, lambda: _leaf_below(within), rest)
+    return _start(argv, lambda: _leaf_below(within), rest, limit)
 
 
 def _check(argv: Any, keywords: Mapping[str, Any]) -> None:
@@ -218,7 +231,8 @@ def _leaf_below(group: Group) -> Leaf:
         return Leaf(_fresh(group, None, {}))
 
 
-def _start(argv: Sequence[Argument], make: Callable[[], Leaf], keywords: dict[str, Any]) -> Process:
+def _start(argv: Sequence[Argument], make: Callable[[], Leaf], keywords: dict[str, Any], limit: float) -> Process:
+    keywords["timeout"] = limit
     while True:
         try:
             leaf = make()
@@ -230,7 +244,7 @@ def _start(argv: Sequence[Argument], make: Callable[[], Leaf], keywords: dict[st
     try:
         return _launch(argv, leaf, keywords)
     except BaseException:
-        # A frozen group cannot even be emptied; why the program did not start is what matters.
+        # What cannot be killed cannot be removed either; why the program did not start is what matters.
         with contextlib.suppress(CgctlError):
             leaf.finish()
         raise
@@ -264,7 +278,9 @@ def _births_fail() -> bool:
     return bool(_unborn) and guarding.own_helper().pid in _unborn
 
 
-def _run(start: Callable[[Any], Process], argv: Sequence[Argument], keywords: dict[str, Any]) -> Completed:
+def _run(
+    start: Callable[[dict[str, Any], float], Process], argv: Sequence[Argument], keywords: dict[str, Any]
+) -> Completed:
     given = keywords.pop("input", None)
     check, capture = keywords.pop("check", False), keywords.pop("capture_output", False)
     timeout, grace = keywords.pop("timeout", None), keywords.pop("grace", None)
@@ -281,7 +297,15 @@ def _run(start: Callable[[Any], Process], argv: Sequence[Argument], keywords: di
             raise SpecError(msg)
         keywords["stdin"] = PIPE
     began = time.monotonic_ns()
-    process = start(keywords)
+    starting = _START_TIMEOUT if limit is None else min(max(limit, _LEAST_START_TIMEOUT), _START_TIMEOUT)
+    try:
+        process = start(keywords, starting)
+    except LaunchError as error:
+        if limit is None or limit > starting or error.errno != ETIMEDOUT:
+            raise
+        return _finished(
+            Completed(args=argv, returncode=-SIGKILL, timed_out=True, wall_usec=_since(began)), limit, check=check
+        )
     try:
         stdout, stderr, timed_out = _communicate(process, given, limit, patience)
     except BaseException:
@@ -301,13 +325,22 @@ def _run(start: Callable[[Any], Process], argv: Sequence[Argument], keywords: di
         stats=process.stats,
         oom_killed=process.oom_killed,
         timed_out=timed_out,
-        wall_usec=(time.monotonic_ns() - began) // 1000,
+        wall_usec=_since(began),
     )
-    if check and timed_out:
-        raise TimeoutExpired(argv, limit or 0.0, stdout, stderr, completed=completed)
+    return _finished(completed, limit, check=check)
+
+
+def _finished(completed: Completed, limit: float | None, *, check: bool) -> Completed:
+    """Return how a run went, or raise if it is to be checked and did not go well."""
+    if check and completed.timed_out:
+        raise TimeoutExpired(completed.args, limit or 0.0, completed.stdout, completed.stderr, completed=completed)
     if check:
         completed.check_returncode()
     return completed
+
+
+def _since(began: int) -> int:
+    return (time.monotonic_ns() - began) // 1000
 
 
 def _communicate(process: Process, given: Any, limit: float | None, patience: float | None) -> tuple[Any, Any, bool]:

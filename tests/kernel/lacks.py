@@ -197,6 +197,11 @@ FEATURES: dict[str, Lack] = {
     "freezer": Lack(
         lambda: "v1:freezer" in hierarchies() or "cgroup.freeze" in files(2), "nothing freezes (v1 freezer, or 5.2)"
     ),
+    "a machine of its own": Lack(
+        lambda: "CGCTL_VM_KERNEL" in os.environ, "whoever shares this machine's groups would be harmed by a mistake"
+    ),
+    "v1 freezer": _in_v1("freezer"),
+    "v1 pids": _in_v1("pids"),
     "cgroup.pressure": Lack(_file(2, "cgroup.pressure"), "no PSI, or before Linux 6.1"),
     "cpuset partitions": Lack(_file(2, "cpuset.cpus.partition"), "controller cpuset is not in the v2 hierarchy"),
 }

@@ -8,7 +8,13 @@ import sys
 # What is run, from little to all. The contract is in each of them.
 SPINE = ("tests/contract",)
 ROWS = (*SPINE, "tests/kernel/test_settings.py", "tests/kernel/test_readings.py", "tests/kernel/test_core_files.py")
-RUNS = (*ROWS, "tests/kernel/test_lifecycle.py", "tests/kernel/test_run.py", "tests/kernel/test_plan_shell.py")
+RUNS = (
+    *ROWS,
+    "tests/kernel/test_freezing.py",
+    "tests/kernel/test_lifecycle.py",
+    "tests/kernel/test_run.py",
+    "tests/kernel/test_plan_shell.py",
+)
 FULL = (*SPINE, "tests/kernel")
 FILES = ("tests/contract/test_filesystem.py",)
 

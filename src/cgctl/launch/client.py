@@ -27,7 +27,7 @@ from cgctl.launch.children import LATE_TIMEOUT_SEC, Deadline, abandon, abandoned
 from cgctl.launch.program import BOOT, NAME, pack
 from cgctl.launch.spawn import Spawn, Spawned, encode, hint
 
-__all__ = ["Helper", "Home", "helper"]
+__all__ = ["Helper", "Home", "helper", "helpers"]
 
 Home: TypeAlias = Callable[[], Sequence[int]]
 """Opens the ``cgroup.procs`` that a new helper shall move to, for writing; they are closed for it."""
@@ -331,6 +331,12 @@ def helper(home: Home | None = None) -> Helper:
     if old is not None:
         old.retire(new)
     return new
+
+
+def helpers() -> frozenset[int]:
+    """Return the pids of this process's helpers: the one at work, and those that still guard a group."""
+    known = {*_retired, *_guards.values(), *([_current] if _current is not None else [])}
+    return frozenset(each.pid for each in known if each.ours())
 
 
 def _after_fork() -> None:
