@@ -36,6 +36,8 @@ Rule = Callable[[Step, int, Snapshot], Answer]
 _IMMOVABLE: Final = (
     "the process is a kernel thread or a real-time task without a budget in this group; it cannot be moved"
 )
+_BY_RESOURCE: Final = {"rdma": "device", "misc": "resource", "dmem": "region"}
+"""Controllers whose limits are by name → what the names are of."""
 
 
 def needs(step: Step, errno: int) -> frozenset[str]:
@@ -49,7 +51,11 @@ def needs(step: Step, errno: int) -> frozenset[str]:
     beside = ("memory.usage_in_bytes", "cpu.idle", "cpuset.cpus", "cpuset.mems", "cgroup.subtree_control")
     parent = dirname(group)
     above = ("cgroup.subtree_control", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpuset.cpus", "cpuset.mems")
-    return frozenset([f"{group}/{name}" for name in names + beside] + [f"{parent}/{name}" for name in above + names])
+    # Of a resource that is not there, the file itself tells which ones are.
+    own = [path] if isinstance(step, Write) and basename(path).split(".", 1)[0] in _BY_RESOURCE else []
+    return frozenset(
+        [*own, *(f"{group}/{name}" for name in names + beside), *(f"{parent}/{name}" for name in above + names)]
+    )
 
 
 def explain(step: Step, errno: int, snapshot: Snapshot, done: tuple[Step, ...] = ()) -> CgctlError:
@@ -182,6 +188,22 @@ def _cpuset(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     }.get(errno)
 
 
+def _resource(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Write) or errno not in {EINVAL, ENODEV}:
+        return None
+    controller = basename(step.path).split(".", 1)[0]
+    if controller not in _BY_RESOURCE:
+        return None
+    name = step.data.decode().split()[0]
+    there = [line.split()[0] for line in (snapshot.text(step.path) or "").splitlines() if line.split()]
+    if name in there:
+        return (
+            f"the kernel knows not every word of {step.data.decode()!r}; {basename(step.path)} shows those that it does"
+        )
+    what = f"this machine has no {_BY_RESOURCE[controller]} {name!r} (it has: {' '.join(there) or 'none'})"
+    return UnsupportedError(step.feature or basename(step.path), what)
+
+
 def _mkdir(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     if not isinstance(step, Mkdir):
         return None
@@ -236,6 +258,7 @@ _RULES: Final[tuple[Rule, ...]] = (
     _cpuset,
     _memory,
     _cpu,
+    _resource,
     _mkdir,
     _rmdir,
     _privilege,

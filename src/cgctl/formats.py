@@ -21,6 +21,7 @@ __all__ = [
     "Pressure",
     "PressureLine",
     "format_cpu_list",
+    "format_huge_page",
     "parse_cpu_list",
     "parse_flat_keyed",
     "parse_lines",
@@ -37,6 +38,14 @@ _MOST_DIGITS = 64
 
 class FormatError(ValueError):
     """A kernel file does not have the format that it is documented to have."""
+
+
+def format_huge_page(size: int) -> str:
+    """Write a size of huge pages as the files of hugetlb are named: 2097152 is ``"2MB"``."""
+    for suffix, bits in (("GB", 30), ("MB", 20)):
+        if size >= 1 << bits:
+            return f"{size >> bits}{suffix}"
+    return f"{size >> 10}KB"
 
 
 def parse_lines(text: str) -> tuple[str, ...]:
@@ -181,7 +190,7 @@ def format_cpu_list(numbers: Iterable[int]) -> str:
     Raises:
         SpecError: an item is negative or no ``int``.
     """
-    if not isinstance(numbers, Iterable) or isinstance(numbers, bytes | bytearray):
+    if isinstance(numbers, bytes | bytearray) or not isinstance(numbers, Iterable):
         msg = (
             f"cpu list {shown(numbers)}: not a list of ints; give an iterable such as [0, 1] or a string such as '0-1'"
         )

@@ -6,14 +6,15 @@ case; one with a single version is the special one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from posixpath import join, normpath
 from typing import Final
 
 import attrs
 
-from cgctl.controllers import CORE, Row, Side
-from cgctl.formats import FormatError, parse_words
+from cgctl.controllers import CONTROLLERS, CORE, Controller, Row, Side
+from cgctl.formats import FormatError, format_huge_page, parse_words
 from cgctl.mounts import Mount
 
 __all__ = [
@@ -30,6 +31,7 @@ _V1_OPTIONS: Final = frozenset(
     {"rw", "ro", "none", "all", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "seclabel"}
     | {"favordynmods", "nofavordynmods"}
 )
+_HUGE_PAGES: Final = re.compile(r"hugepages-([0-9]+)kB", re.ASCII)
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +61,7 @@ class Hierarchy:
     Attributes:
         version: 1 or 2.
         controllers: v1: those bound to it; v2: those available at its visible root.
+        implicit: v2: those that every group has unasked, and that it does not name.
         mount_point: where its visible root is.
         root: the group that is mounted there, as ``/proc/PID/cgroup`` names it.
         name: of a named v1 hierarchy (``systemd``), else empty.
@@ -70,6 +73,7 @@ class Hierarchy:
     version: int
     controllers: tuple[str, ...]
     mount_point: str
+    implicit: tuple[str, ...] = ()
     root: str = "/"
     name: str = ""
     read_only: bool = False
@@ -106,14 +110,29 @@ class Layout:
     Attributes:
         hierarchies: in mount order.
         page_size: bytes of a page, to which sizes are rounded.
+        huge_pages: the sizes of huge pages, as the kernel spells them in its files: ``2MB``.
     """
 
     hierarchies: tuple[Hierarchy, ...]
     page_size: int = 4096
+    huge_pages: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, mounts: Iterable[Mount], controllers: Mapping[str, str], page_size: int = 4096) -> Layout:
-        """Make a layout of mounts and of what ``cgroup.controllers`` says at each cgroup2 mount point."""
+    def parse(
+        cls,
+        mounts: Iterable[Mount],
+        controllers: Mapping[str, str],
+        page_size: int = 4096,
+        huge_pages: Iterable[str] = (),
+    ) -> Layout:
+        """Make a layout of mounts and of what ``cgroup.controllers`` says at each cgroup2 mount point.
+
+        Args:
+            mounts: all of them, in order.
+            controllers: mount point → the text of ``cgroup.controllers``.
+            page_size: bytes of a page.
+            huge_pages: the names in ``/sys/kernel/mm/hugepages``.
+        """
         best: dict[tuple[str, ...] | str, Mount] = {}
         # What is mounted later at the same place hides what was there.
         for mount in {mount.mount_point: mount for mount in mounts}.values():
@@ -123,9 +142,12 @@ class Layout:
             # A hierarchy can be mounted several times; the mount that shows and allows most is the one to use.
             if key not in best or _rank(mount) < _rank(best[key]):
                 best[key] = mount
+        bound = {controller for mount in best.values() for controller in _bound(mount)}
+        implicit = tuple(name for name, each in CONTROLLERS.items() if each.implicit and name not in bound)
         return cls(
-            tuple(_hierarchy(mount, controllers.get(mount.mount_point, "")) for mount in best.values()),
+            tuple(_hierarchy(mount, controllers.get(mount.mount_point, ""), implicit) for mount in best.values()),
             page_size,
+            tuple(size for _, size in sorted(_huge_page(name) for name in huge_pages)),
         )
 
     def __str__(self) -> str:
@@ -141,7 +163,11 @@ class Layout:
         """Return the hierarchy where a controller is; ``cgroup`` stands for v2's core files."""
         if controller == CORE:
             return self.unified
-        return next((h for h in self.hierarchies if controller in h.controllers and not h.name), None)
+        return next((h for h in self.hierarchies if controller in {*h.controllers, *h.implicit} and not h.name), None)
+
+    def controller(self, name: str) -> Controller:
+        """Return a controller with the rows that it has on this machine: those of its sizes of huge pages."""
+        return CONTROLLERS[name].of(self.huge_pages)
 
     def hierarchy(self, label: str) -> Hierarchy | None:
         """Return the hierarchy of a label."""
@@ -196,12 +222,23 @@ def _rank(mount: Mount) -> tuple[bool, int]:
     return mount.read_only, len(mount.root)
 
 
-def _hierarchy(mount: Mount, controllers: str) -> Hierarchy:
+def _huge_page(name: str) -> tuple[int, str]:
+    """Read a name such as ``hugepages-2048kB``; return the size in bytes, and as the files of hugetlb spell it."""
+    match = _HUGE_PAGES.fullmatch(name)
+    if match is None:
+        msg = f"not a size of huge pages: {name!r}"
+        raise FormatError(msg)
+    size = int(match[1]) << 10
+    return size, format_huge_page(size)
+
+
+def _hierarchy(mount: Mount, controllers: str, implicit: tuple[str, ...]) -> Hierarchy:
     if mount.filesystem == "cgroup2":
         return Hierarchy(
             version=2,
             controllers=parse_words(controllers),
             mount_point=mount.mount_point,
+            implicit=implicit,
             root=mount.root,
             read_only=mount.read_only,
             device=mount.device,

@@ -30,6 +30,7 @@ def controllers_in(filesystem: Filesystem, places: Places) -> tuple[str, ...]:
         if label == UNIFIED:
             found.update(name for name, controller in CONTROLLERS.items() if controller.everywhere)
             found.update(filesystem.read(place.file("cgroup.controllers")).decode().split())
+            found.update(place.hierarchy.implicit)
         else:
             here = {*place.hierarchy.controllers}
             found.update(name for name, controller in CONTROLLERS.items() if here.intersection(controller.v1))
@@ -40,7 +41,7 @@ def read_limits(filesystem: Filesystem, layout: Layout, places: Places) -> Limit
     """Return what the kernel holds of each controller that the group has."""
     specs = {}
     for name in controllers_in(filesystem, places):
-        controller = CONTROLLERS[name]
+        controller = layout.controller(name)
         rows = controller.settings
         snapshot = Snapshot(read_all(filesystem, files(rows, layout, lambda home: places[home.label])))
         specs[name] = held_spec(controller, layout, snapshot, lambda home: places[home.label])
@@ -59,7 +60,7 @@ def read_stats(filesystem: Filesystem, layout: Layout, places: Places, names: It
             msg = f"stats({name!r}): there is no such controller; cgctl has {', '.join(CONTROLLERS)}"
             raise SpecError(msg)
     reader = _Reader(filesystem, layout, places)
-    told = {name: reader.read(CONTROLLERS[name]) for name in wanted or CONTROLLERS}
+    told = {name: reader.read(layout.controller(name)) for name in wanted or CONTROLLERS}
     if not any(told.values()):
         # Nothing at all: either the group has none of these controllers, or it has gone.
         for place in places.values():
@@ -95,7 +96,7 @@ class _Reader:
         return None
 
     def _value(self, place: Place, side: Side) -> Any:
-        value = self._one(place, place.directory, side)
+        value = self._one(place, place.hierarchy.mount_point if side.root else place.directory, side)
         if not side.sum or value is None:
             return value
         for directory in self._below(place.directory):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Base", "System", "default_system"]
 
+_HUGE_PAGES: Final = "/sys/kernel/mm/hugepages"
 _DELEGATED: Final = ("trusted.delegate", "user.delegate")
 
 
@@ -76,7 +77,7 @@ class System:
             if mount.filesystem == "cgroup2" and _readable(filesystem, f"{mount.mount_point}/cgroup.controllers")
         }
         mounts = tuple(m for m in mounts if m.filesystem != "cgroup2" or m.mount_point in controllers)
-        layout = Layout.parse(mounts, controllers, os.sysconf("SC_PAGE_SIZE"))
+        layout = Layout.parse(mounts, controllers, os.sysconf("SC_PAGE_SIZE"), _huge_pages(filesystem))
         if not layout.hierarchies:
             reason = (
                 "no cgroup filesystem is mounted; mount one (mount -t cgroup2 none /sys/fs/cgroup), or bind the host's"
@@ -227,6 +228,14 @@ def _label(layout: Layout, label: str) -> str:
 
 def _text(filesystem: Filesystem, path: str) -> str:
     return os.fsdecode(filesystem.read(path))
+
+
+def _huge_pages(filesystem: Filesystem) -> list[str]:
+    """Return a name for each size of huge pages; none where the kernel has none, or /sys is not mounted."""
+    try:
+        return filesystem.listdir(_HUGE_PAGES)
+    except OSError:
+        return []
 
 
 def _readable(filesystem: Filesystem, path: str) -> bool:

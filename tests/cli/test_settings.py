@@ -24,6 +24,15 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("cpuset.partition=root", {"cpuset": cgctl.Cpuset(partition="root")}),
     ("pids=0", {"pids": cgctl.Pids(max=0)}),
     ("core.max_depth=2", {"core": cgctl.Core(max_depth=2)}),
+    ("hugetlb=2M=64M", {"hugetlb": cgctl.Hugetlb(max={"2MB": 64 << 20})}),
+    (
+        "hugetlb.max.2MB=64M hugetlb.max.1GB=max hugetlb.rsvd_max.2MB=0",
+        {"hugetlb": cgctl.Hugetlb(max={"2MB": 64 << 20, "1GB": cgctl.MAX}, rsvd_max={"2MB": 0})},
+    ),
+    ("misc=sev=5,sev_es=max", {"misc": cgctl.Misc(max={"sev": 5, "sev_es": cgctl.MAX})}),
+    ("rdma=rxe0=hca_handle=2", {"rdma": cgctl.Rdma(max={"rxe0": {"hca_handle": 2}})}),
+    ("dmem.low=drm/0/vram0=1M", {"dmem": cgctl.Dmem(low={"drm/0/vram0": 1 << 20})}),
+    ("perf_event=1", {"perf_event": cgctl.PerfEvent()}),
 ]
 
 
@@ -42,7 +51,13 @@ def test_a_limit_of_swap_in_words_must_be_had() -> None:
     assert said.where_accounted == set()
 
 
-@pytest.mark.parametrize("word", ["memory", "=1", "", ".max=1", "nosuch=1", "memory.nosuch=1", "memory.=1"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("memory", "=1", "", ".max=1", "nosuch=1", "memory.nosuch=1", "memory.=1"),
+        *("hugetlb.max=1", "hugetlb.max.SIZE=1", "hugetlb.max.2=1", "hugetlb.2MB=1", "perf_event.x=1"),
+    ],
+)
 def test_refuses_what_is_no_setting(word: str) -> None:
     """What names no controller or attribute is refused."""
     with pytest.raises(click.UsageError):
@@ -62,12 +77,19 @@ def test_describe_can_be_said_again() -> None:
         cpu=cgctl.Cpu(max=1.5, period_usec=100_000, weight=200, idle=False),
         cpuset=cgctl.Cpuset(cpus=(0, 1, 3)),
         pids=cgctl.Pids(max=cgctl.MAX),
+        hugetlb=cgctl.Hugetlb(max={"2MB": 64 << 20, "1GB": cgctl.MAX}, rsvd_max={"2MB": 0, "1GB": cgctl.MAX}),
+        rdma=cgctl.Rdma(max={"a": {"hca_handle": 2, "hca_object": cgctl.MAX}, "b": {"hca_handle": 1}}),
+        misc=cgctl.Misc(max={"sev": 5, "sev_es": cgctl.MAX}),
+        dmem=cgctl.Dmem(max={"r": 1 << 30}, low={"r": 0}, min={"r": 0}),
     )
 
     words = [f"{name}={value}" for name, value in describe(held)]
 
     assert "memory.max=1G" in words
     assert "cpuset.cpus=0-1,3" in words
+    assert "hugetlb.max.2MB=64M" in words
+    assert "rdma.max=a hca_handle=2 hca_object=max,b hca_handle=1" in words
+    assert "misc.max=sev 5,sev_es max" in words
     assert cgctl.Limits(**specs(parse_settings(words))) == held
 
 

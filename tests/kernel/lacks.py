@@ -117,6 +117,24 @@ def _control(path: Path, word: str) -> None:
             os.close(fd)
 
 
+def huge_pages() -> tuple[str, ...]:
+    """Return the sizes of huge pages that limits can be put on, as the files of hugetlb spell them."""
+    found = {match[1] for name in files(1) | files(2) if (match := re.match(r"hugetlb\.(\d+[KMG]B)\.", name))}
+    return tuple(sorted(found))
+
+
+@functools.cache
+def resources(file: str) -> tuple[str, ...]:
+    """Return the devices or resources that a file such as ``misc.max`` has lines of; most machines have none."""
+    for key, mount_point in hierarchies().items():
+        version = 2 if key == "v2" else 1
+        if file not in files(version) or (version == 1 and key != f"v1:{file.partition('.')[0]}"):
+            continue
+        with _enabled(mount_point, version), bare_group(mount_point) as group:
+            return tuple(line.split()[0] for line in Path(group, file).read_text(encoding="utf-8").splitlines())
+    return ()
+
+
 def version_of(controller: str) -> int:
     """Return in hierarchies of which version a controller is; 0 if in none."""
     return 2 if controller in v2_controllers() else 1 if f"v1:{controller}" in hierarchies() else 0
@@ -170,6 +188,17 @@ FEATURES: dict[str, Lack] = {
     "cpu": _somewhere("cpu"),
     "cpuset": _somewhere("cpuset"),
     "pids": _somewhere("pids"),
+    "hugetlb": _somewhere("hugetlb"),
+    "rdma": _somewhere("rdma"),
+    "misc": _somewhere("misc"),
+    "dmem": _somewhere("dmem"),
+    "perf_event": Lack(
+        lambda: "v1:perf_event" in hierarchies() or "v2" in hierarchies(), "no hierarchy has perf_event here"
+    ),
+    "pages of 2MB": Lack(
+        lambda: "CGCTL_VM_KERNEL" in os.environ and "2MB" in huge_pages(),
+        "the machine's huge pages are not the tests' to allocate, or there are none of 2 MiB",
+    ),
     "v1 memory": _in_v1("memory"),
     "v1 cpu": _in_v1("cpu"),
     "v1 cpuset": _in_v1("cpuset"),
@@ -251,6 +280,14 @@ FILES: dict[str, Absent] = {
     "memory.peak": Absent("5.19"),
     "pids.peak": Absent("6.1"),
     "pids.events.local": Absent("6.11"),
+    "hugetlb.2MB.numa_stat": Absent("5.17"),
+    "hugetlb.1GB.numa_stat": Absent("5.17"),
+    "misc.peak": Absent("6.11"),
+    "misc.events": Absent("5.16"),
+    "misc.events.local": Absent("6.11"),
+    "rdma.peak": Absent("7.2"),
+    "rdma.events": Absent("7.2"),
+    "rdma.events.local": Absent("7.2"),
 }
 
 

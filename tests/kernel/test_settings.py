@@ -17,8 +17,11 @@ pytestmark = pytest.mark.host
 
 _M = 1 << 20
 _LAST = max(os.sched_getaffinity(0))
+SIZES = lacks.huge_pages() or ("2MB",)
+TABLE = {name: controller.of(SIZES) for name, controller in CONTROLLERS.items()}
+"""The controllers, with the rows that this machine's huge pages give them."""
 
-# Attribute → specs to give, one after the other, and what the kernel then holds of that attribute.
+# Attribute → specs to give, one after the other, and what the kernel then holds of that attribute (``...``: just that).
 VALUES: dict[str, list[tuple[dict[str, Any], Any]]] = {
     "core.max_depth": [({"max_depth": 3}, 3), ({"max_depth": MAX}, MAX)],
     "core.max_descendants": [({"max_descendants": 0}, 0), ({"max_descendants": 7}, 7)],
@@ -49,11 +52,28 @@ VALUES: dict[str, list[tuple[dict[str, Any], Any]]] = {
     "memory.swappiness": [({"swappiness": 10}, 10), ({"swappiness": 100}, 100)],
     "memory.oom_kill_disable": [({"oom_kill_disable": True}, True), ({"oom_kill_disable": False}, False)],
     "pids.max": [({"max": 0}, 0), ({"max": 5}, 5), ({"max": MAX}, MAX)],
+    # The kernel rounds down to whole pages, as cgctl says beforehand.
+    **{
+        f"hugetlb.{limit}.{size}": [
+            ({limit: {size: "3G"}}, 3 << 30),
+            ({limit: {size: MAX}}, MAX),
+            ({limit: {size: 5}}, 0),
+        ]
+        for limit in ("max", "rsvd_max")
+        for size in SIZES
+    },
+    # Of the devices and resources that there are; where there are none, of none.
+    "rdma.max": [({"max": {key: {"hca_handle": 5, "hca_object": MAX} for key in lacks.resources("rdma.max")}}, ...)],
+    "misc.max": [({"max": dict.fromkeys(lacks.resources("misc.max"), 5)}, ...)],
+    **{
+        f"dmem.{limit}": [({limit: dict.fromkeys(lacks.resources(f"dmem.{limit}"), 1 << 20)}, ...)]
+        for limit in ("max", "low", "min")
+    },
 }
 
 ROWS = [
     pytest.param(controller, row, id=f"{controller}.{row.attribute}")
-    for controller, each in CONTROLLERS.items()
+    for controller, each in TABLE.items()
     for row in each.settings
 ]
 
@@ -82,14 +102,20 @@ def test_what_is_set_is_held(controller: str, row: Row, name: str, make: Make) -
     """A value given to create or update is what ``limits`` then reads, rounded; nothing is left to do."""
     spec = CONTROLLERS[controller].spec
     attribute = row.attribute
-    (first, held), *others = VALUES[f"{controller}.{attribute}"]
+    (first, held), *others = [
+        (values, values[attribute] if held is ... else held) for values, held in VALUES[f"{controller}.{attribute}"]
+    ]
     # Below the root: there real-time budgets are to be had, and partitions.
     group = make(name=f"/{name}", exist_ok=True, **{controller: spec(**first)})
 
-    assert held == getattr(getattr(group.limits(), controller), attribute)
+    assert held == _held(group.limits(), controller, attribute)
     assert len(group.plan()) == 0
     for values, held in others:
-        assert held == getattr(getattr(group.update(**{controller: spec(**values)}), controller), attribute)
+        assert held == _held(group.update(**{controller: spec(**values)}), controller, attribute)
+
+
+def _held(limits: cgctl.Limits, controller: str, attribute: str) -> Any:
+    return TABLE[controller].split(getattr(limits, controller))[attribute]
 
 
 @pytest.mark.parametrize(("controller", "row"), NOT_HERE)
@@ -113,7 +139,7 @@ def test_what_cannot_be_had_is_refused(controller: str, row: Row, name: str) -> 
 
 def test_every_row_has_values() -> None:
     """No row is without a value to be tried, and no value without a row."""
-    rows = {f"{controller}.{row.attribute}" for controller, each in CONTROLLERS.items() for row in each.settings}
+    rows = {f"{controller}.{row.attribute}" for controller, each in TABLE.items() for row in each.settings}
 
     assert set(VALUES) == rows
 

@@ -37,6 +37,7 @@ def v2(*controllers: str, **more: Any) -> Hierarchy:
 
 V1 = Layout((v1("cpu", "cpuacct"), v1("cpuset"), v1("memory"), v1("pids"), v1("freezer")))
 V2 = Layout((v2("cpuset", "cpu", "io", "memory", "pids"),))
+HUGE = Layout((v2("hugetlb", "misc", implicit=("perf_event",)),), huge_pages=("2MB",))
 HYBRID = Layout((*V1.hierarchies, v2()))
 
 
@@ -145,7 +146,7 @@ class Machine:
         texts = {"memory.swappiness": "60", "memory.oom_control": _OOM_CONTROL}
         sides = [
             side
-            for controller in CONTROLLERS.values()
+            for controller in map(self.layout.controller, CONTROLLERS)
             for row in controller.settings
             if (side := row.side(home.version)) and side.controller in controllers
         ]

@@ -20,11 +20,18 @@ from cgctl.controllers import (
     Cpu,
     Cpuset,
     CpuStats,
+    Dmem,
+    Hugetlb,
+    HugetlbPages,
+    HugetlbStats,
     Limits,
     Memory,
     MemoryEvents,
     MemoryStat,
+    Misc,
+    PerfEvent,
     Pids,
+    Rdma,
     Row,
     Side,
     Stats,
@@ -37,6 +44,12 @@ from cgctl.formats import Pressure, PressureLine
 from cgctl.units import MAX
 from tests.unit import CALM
 from tests.unit.refusals import says
+
+TABLE = {name: controller.of(("2MB",)) for name, controller in CONTROLLERS.items()}
+"""The controllers, as a machine has them that has huge pages of 2 MiB."""
+
+# Controllers whose rows are for each size of pages: the class of what they tell of one.
+OF_SIZE: dict[str, type[Any]] = {"hugetlb": HugetlbPages}
 
 File = tuple[str, str] | None
 """An interface file and what is written to it; ``None`` where the version has no such."""
@@ -90,6 +103,45 @@ CASES: list[tuple[str, Any, File, File]] = [
     ("pids.max", Pids(max=0), ("pids.max", "0"), ("pids.max", "0")),
     ("pids.max", Pids(max=4194304), ("pids.max", "4194304"), ("pids.max", "4194304")),
     ("pids.max", Pids(max="max"), ("pids.max", "max"), ("pids.max", "max")),
+    (
+        "hugetlb.max.2MB",
+        Hugetlb(max={"2M": "5M"}),
+        ("hugetlb.2MB.limit_in_bytes", "4194304"),
+        ("hugetlb.2MB.max", "4194304"),
+    ),
+    ("hugetlb.max.2MB", Hugetlb(max={2 << 20: MAX}), ("hugetlb.2MB.limit_in_bytes", "-1"), ("hugetlb.2MB.max", "max")),
+    (
+        "hugetlb.rsvd_max.2MB",
+        Hugetlb(rsvd_max={"2048kB": 0}),
+        ("hugetlb.2MB.rsvd.limit_in_bytes", "0"),
+        ("hugetlb.2MB.rsvd.max", "0"),
+    ),
+    (
+        "rdma.max",
+        Rdma(max={"rxe0": {"hca_handle": 2}}),
+        ("rdma.max", "rxe0 hca_handle=2"),
+        ("rdma.max", "rxe0 hca_handle=2"),
+    ),
+    (
+        "rdma.max",
+        Rdma(max={"rxe0": {"hca_handle": "max", "hca_object": 2**31 - 1}, "siw0": {"hca_object": 7}}),
+        ("rdma.max", "rxe0 hca_handle=max hca_object=max\nsiw0 hca_object=7"),
+        ("rdma.max", "rxe0 hca_handle=max hca_object=max\nsiw0 hca_object=7"),
+    ),
+    (
+        "misc.max",
+        Misc(max={"sev": 5, "sev_es": MAX}),
+        ("misc.max", "sev 5\nsev_es max"),
+        ("misc.max", "sev 5\nsev_es max"),
+    ),
+    (
+        "dmem.max",
+        Dmem(max={"drm/0/vram0": "1M"}),
+        ("dmem.max", "drm/0/vram0 1048576"),
+        ("dmem.max", "drm/0/vram0 1048576"),
+    ),
+    ("dmem.low", Dmem(low={"r": 0}), ("dmem.low", "r 0"), ("dmem.low", "r 0")),
+    ("dmem.min", Dmem(min={"r": MAX}), ("dmem.min", "r max"), ("dmem.min", "r max")),
     ("core.max_depth", Core(max_depth=0), None, ("cgroup.max.depth", "0")),
     ("core.max_descendants", Core(max_descendants=MAX), None, ("cgroup.max.descendants", "max")),
     ("core.pressure", Core(pressure=False), None, ("cgroup.pressure", "0")),
@@ -113,6 +165,11 @@ READ: list[tuple[str, int, dict[str, str], Any]] = [
     ("cpu.weight", 1, {"cpu.shares": "262144\n"}, 10000),
     ("cpu.uclamp_max", 2, {"cpu.uclamp.max": "50.56\n"}, 50.56),
     ("cpuset.cpus", 2, {"cpuset.cpus": "\n"}, ()),
+    ("hugetlb.max.2MB", 1, {"hugetlb.2MB.limit_in_bytes": "9223372036852678656\n"}, MAX),
+    ("hugetlb.max.2MB", 1, {"hugetlb.2MB.limit_in_bytes": "9223372035781033984\n"}, MAX),  # as it is for 1GB
+    ("hugetlb.max.2MB", 2, {"hugetlb.2MB.max": "9223372036854771712\n"}, MAX),  # 6.18
+    ("rdma.max", 2, {"rdma.max": ""}, {}),
+    ("misc.max", 2, {"misc.max": "sev 18446744073709551615\nsev_es 3\n"}, {"sev": MAX, "sev_es": 3}),
     ("cpuset.partition", 2, {"cpuset.cpus.partition": "root invalid (Parent is not a partition root)\n"}, ...),
 ]
 
@@ -134,6 +191,12 @@ HELD: list[tuple[str, int, str, str]] = [
     ("cpuset.cpus", 2, "\n", ""),
     ("cpuset.cpus", 2, "0-3", "0-3"),
     ("pids.max", 2, "max", "max"),
+    ("hugetlb.max.2MB", 1, "-1", "9223372036852678656"),
+    ("hugetlb.max.2MB", 2, "max", "9223372036854771712"),
+    ("hugetlb.max.2MB", 2, "4194304", "4194304"),
+    ("rdma.max", 2, "rxe0 hca_handle=2", "rxe0 hca_handle=2 hca_object=max\nsiw0 hca_handle=max hca_object=max"),
+    ("misc.max", 2, "sev max", "sev max\nsev_es 5"),
+    ("dmem.max", 2, "r max", "r max"),
 ]
 
 OTHER: list[tuple[str, int, str, str]] = [
@@ -148,6 +211,10 @@ OTHER: list[tuple[str, int, str, str]] = [
     ("cpuset.cpus", 2, "\n", "0-3"),
     ("cpuset.partition", 2, "root", "root invalid"),
     ("pids.max", 2, "0", "max"),
+    ("hugetlb.max.2MB", 2, "0", "max"),
+    ("rdma.max", 2, "rxe0 hca_handle=2", "rxe0 hca_handle=3 hca_object=max"),
+    ("rdma.max", 2, "rxe0 hca_handle=2", "siw0 hca_handle=2"),
+    ("misc.max", 2, "sev 4", "sev max\nsev_es 4"),
 ]
 
 NONSENSE: list[tuple[str, Any, tuple[str, ...]]] = [
@@ -215,6 +282,24 @@ NONSENSE_SPECS: list[tuple[type[Any], dict[str, Any], tuple[str, ...]]] = [
     (Cpuset, {"partition": "alone"}, ("cpuset.partition='alone': not a partition type", "'isolated'")),
     (Cpuset, {"partition": ["root"]}, ("cpuset.partition=['root']: not a partition type",)),
     (Cpuset, {"partition": "root invalid\nrm -rf"}, ("not a partition type",)),
+    *[
+        (Hugetlb, {field: value}, (f"hugetlb.{field}=", "not a mapping", "{'2M': '64M'}"))
+        for field in ("max", "rsvd_max")
+        for value in (1, "2M", "", ["2M"], MAX, b"2M")
+    ],
+    *[
+        (Hugetlb, {"max": {size: "1G"}}, ("hugetlb.max={", "not a size of pages", "power of two"))
+        for size in ("3M", "2.5M", "x", "", 0, -(2**21), 3 << 20, 1, None, True, 2.0**21, ("2M",))
+    ],
+    (Hugetlb, {"max": {"2M": 1, "2048K": 2}}, ("hugetlb.max: 2MB is named twice",)),
+    (Hugetlb, {"max": {"2M": -1}}, ("hugetlb.max[2MB]=-1: out of range",)),
+    (Hugetlb, {"rsvd_max": {"1G": "much"}}, ("hugetlb.rsvd_max[1GB]='much': not a size",)),
+    (Hugetlb, {"max": {"2M": None}}, ("hugetlb.max[2MB]=None: not a size",)),
+    (Misc, {"max": {"sev": -1}}, ("misc.max['sev']=-1: out of range",)),
+    (Misc, {"max": {"sev": "1K"}}, ("misc.max['sev']='1K': not a whole number",)),
+    (Rdma, {"max": {"rxe0": 5}}, ("rdma.max['rxe0']=5: not a mapping", "each resource")),
+    (Rdma, {"max": {"rxe0": {"hca_handle": 2**31}}}, ("rdma.max['rxe0']['hca_handle']=2147483648: out of range",)),
+    (Dmem, {"low": {"r": -1}}, ("dmem.low['r']=-1: out of range",)),
     (Core, {"max_depth": -1}, ("core.max_depth=-1: out of range", "0 to 2147483647")),
     (Core, {"max_depth": 2**31}, ("core.max_depth=2147483648: out of range",)),
     (Core, {"pressure": "off"}, ("core.pressure='off': not a flag",)),
@@ -222,20 +307,30 @@ NONSENSE_SPECS: list[tuple[type[Any], dict[str, Any], tuple[str, ...]]] = [
 
 
 def _rows() -> Iterator[tuple[str, Controller, Row]]:
-    for name, controller in CONTROLLERS.items():
+    for name, controller in TABLE.items():
         for row in (*controller.settings, *controller.readings):
             yield name, controller, row
 
 
+def _attribute(row: Row) -> str:
+    """Return the attribute of the class that a row is, or is a part of."""
+    return row.attribute.partition(".")[0]
+
+
+def _value(setting: str, spec: Any) -> Any:
+    name, _, attribute = setting.partition(".")
+    return TABLE[name].split(spec)[attribute]
+
+
 def _side(setting: str, version: int) -> Side:
     name, _, attribute = setting.partition(".")
-    side = CONTROLLERS[name].row(attribute).side(version)
+    side = TABLE[name].row(attribute).side(version)
     assert side is not None
     return side
 
 
 def _reading(name: str, attribute: str, version: int, texts: Mapping[str, str]) -> Any:
-    side = next(row for row in CONTROLLERS[name].readings if row.attribute == attribute).side(version)
+    side = next(row for row in TABLE[name].readings if row.attribute == attribute).side(version)
     assert side is not None
     return side.codec.decode(texts[side.file], texts)
 
@@ -248,32 +343,32 @@ SIDES = [
 class TestTable:
     """The table of controllers, and the classes that mirror it."""
 
-    @pytest.mark.parametrize("controller", CONTROLLERS.values(), ids=CONTROLLERS)
+    @pytest.mark.parametrize("controller", TABLE.values(), ids=TABLE)
     def test_every_setting_has_one_row(self, controller: Controller) -> None:
         """Each attribute of the spec is one row, and each row an attribute."""
         fields = {field.name for field in attrs.fields(controller.spec)} - {"where_accounted"}
 
-        assert sorted(fields) == sorted(row.attribute for row in controller.settings)
+        assert sorted(fields) == sorted(_attribute(row) for row in controller.settings)
 
-    @pytest.mark.parametrize("controller", CONTROLLERS.values(), ids=CONTROLLERS)
+    @pytest.mark.parametrize("controller", TABLE.values(), ids=TABLE)
     def test_every_reading_has_one_row(self, controller: Controller) -> None:
         """Each attribute of the statistics is one row, and each row an attribute."""
-        fields = [field.name for field in attrs.fields(controller.stats)]
+        fields = [field.name for field in attrs.fields(OF_SIZE.get(controller.name, controller.stats))]
 
-        assert sorted(fields) == sorted(row.attribute for row in controller.readings)
+        assert sorted(fields) == sorted(_attribute(row) for row in controller.readings)
 
-    @pytest.mark.parametrize("controller", CONTROLLERS.values(), ids=CONTROLLERS)
+    @pytest.mark.parametrize("controller", TABLE.values(), ids=TABLE)
     @pytest.mark.parametrize("side", ["spec", "stats"])
     def test_docstrings_name_every_attribute(self, controller: Controller, side: str) -> None:
         """What a class has, its docstring explains, file included."""
-        cls = getattr(controller, side)
+        cls = controller.spec if side == "spec" else OF_SIZE.get(controller.name, controller.stats)
         rows = controller.settings if side == "spec" else controller.readings
 
-        assert [row.attribute for row in rows if f"\n        {row.attribute}: " not in (cls.__doc__ or "")] == []
+        assert [row.attribute for row in rows if f"\n        {_attribute(row)}: " not in (cls.__doc__ or "")] == []
 
     def test_a_missing_side_has_a_reason(self) -> None:
         """Whoever asks for what a version has not is told why; a row with both sides needs no reason."""
-        for name, controller in CONTROLLERS.items():
+        for name, controller in TABLE.items():
             for row in controller.settings:
                 missing = row.v1 is None or row.v2 is None
                 # core's v1 side is missing on every row
@@ -291,9 +386,7 @@ class TestTable:
 
     def test_every_case_is_covered(self) -> None:
         """Each setting is in the tables of this file."""
-        settings = {
-            f"{name}.{row.attribute}" for name, controller in CONTROLLERS.items() for row in controller.settings
-        }
+        settings = {f"{name}.{row.attribute}" for name, controller in TABLE.items() for row in controller.settings}
 
         assert settings == {case[0] for case in CASES} | {case[0] for case in READ}
 
@@ -325,7 +418,7 @@ class TestCodecs:
         """Each setting is in the file that the table says, or in none."""
         del spec
         name, _, attribute = setting.partition(".")
-        row = CONTROLLERS[name].row(attribute)
+        row = TABLE[name].row(attribute)
 
         assert v1 is None or (row.v1 is not None and row.v1.file == v1[0])
         assert v2 is None or (row.v2 is not None and row.v2.file == v2[0])
@@ -333,9 +426,7 @@ class TestCodecs:
     @pytest.mark.parametrize(("setting", "spec", "version", "file"), SIDES)
     def test_encode(self, setting: str, spec: Any, version: int, file: tuple[str, str]) -> None:
         """A value is written as the kernel wants it: plain numbers in the base unit."""
-        value = getattr(spec, setting.partition(".")[2])
-
-        assert file[1] == _side(setting, version).codec.encode(value, spec)
+        assert file[1] == _side(setting, version).codec.encode(_value(setting, spec), spec)
 
     @pytest.mark.parametrize(("setting", "spec", "version", "file"), SIDES)
     def test_decode(self, setting: str, spec: Any, version: int, file: tuple[str, str]) -> None:
@@ -347,7 +438,7 @@ class TestCodecs:
         }
         texts[file[0]] = file[1] + "\n"
 
-        assert getattr(spec, setting.partition(".")[2]) == _side(setting, version).codec.decode(file[1] + "\n", texts)
+        assert _value(setting, spec) == _side(setting, version).codec.decode(file[1] + "\n", texts)
 
     @pytest.mark.parametrize(("setting", "version", "texts", "value"), READ)
     def test_decode_of_measured_texts(self, setting: str, version: int, texts: dict[str, str], value: Any) -> None:
@@ -565,7 +656,7 @@ class TestShorthand:
     @pytest.mark.parametrize("name", ["mem", "memory.max", "Memory", "blkio"])
     def test_unknown_keyword(self, name: str) -> None:
         """The message has the keyword and all that there are."""
-        with says(SpecError, f"{name}=: there is no such controller", "core, cpuset, cpu, memory, pids"):
+        with says(SpecError, f"{name}=: there is no such controller", ", ".join(CONTROLLERS)):
             parse_specs({name: 1})
 
 
@@ -604,3 +695,95 @@ class TestValues:
         """A misspelt attribute is no attribute."""
         with pytest.raises(TypeError, match="unexpected keyword argument 'maximum'"):
             cls(maximum=1)
+
+
+class TestHugetlb:
+    """Rows for each size of huge pages."""
+
+    def test_rows_are_those_of_the_sizes(self) -> None:
+        """A machine has one row for each of its sizes; without huge pages it has none."""
+        there = CONTROLLERS["hugetlb"].of(("64KB", "2MB"))
+
+        assert [row.attribute for row in there.settings] == [
+            *("max.64KB", "max.2MB", "rsvd_max.64KB", "rsvd_max.2MB"),
+        ]
+        assert CONTROLLERS["hugetlb"].of(()).settings == ()
+
+    def test_parts(self) -> None:
+        """A spec is one value a row, and these are the spec again."""
+        spec = Hugetlb(max={"2M": "4M", "1G": MAX}, rsvd_max={"2M": 0})
+        parts = CONTROLLERS["hugetlb"].split(spec)
+
+        assert parts == {"max.2MB": 4 << 20, "max.1GB": MAX, "rsvd_max.2MB": 0}
+        assert spec == CONTROLLERS["hugetlb"].join(parts)
+        assert CONTROLLERS["hugetlb"].split(Hugetlb()) == {}
+
+    def test_words(self) -> None:
+        """On the command line it is a string."""
+        assert parse_specs({"hugetlb": "2M=64M,1G=max"}) == {"hugetlb": Hugetlb(max={"2MB": "64M", "1GB": MAX})}
+
+    def test_statistics(self) -> None:
+        """What a v1 and a v2 kernel tell of a size."""
+        texts = {"hugetlb.2MB.failcnt": "2\n", "hugetlb.2MB.rsvd.failcnt": "1\n"}
+        numa_v1 = {"hugetlb.2MB.numa_stat": "total=0 N0=0 N1=0\nhierarchical_total=4194304 N0=4194304 N1=0\n"}
+        numa_v2 = {"hugetlb.2MB.numa_stat": "total=4194304 N0=4194304 N1=0\n"}
+
+        assert _reading("hugetlb", "events_local_max.2MB", 1, texts) == 3
+        assert _reading("hugetlb", "numa_stat.2MB", 1, numa_v1) == {0: 4 << 20, 1: 0}
+        assert _reading("hugetlb", "numa_stat.2MB", 2, numa_v2) == {0: 4 << 20, 1: 0}
+        assert TABLE["hugetlb"].join_stats({"current.2MB": 5, "current.1GB": 6, "peak.1GB": 7}) == HugetlbStats(
+            pages={"2MB": HugetlbPages(current=5), "1GB": HugetlbPages(current=6, peak=7)}
+        )
+
+
+class TestByResource:
+    """Controllers whose files have a line for each device or resource."""
+
+    @pytest.mark.parametrize(
+        ("setting", "held", "wanted", "pending"),
+        [
+            ("misc.max", "sev max\nsev_es 5\n", "sev 3\nsev_es 5", ("sev 3",)),
+            ("misc.max", "sev max\n", "sev max", ()),
+            ("misc.max", None, "sev max\nsev_es 1", ("sev max", "sev_es 1")),
+            (
+                "rdma.max",
+                "a hca_handle=1 hca_object=max\nb hca_handle=1 hca_object=2\n",
+                "b hca_handle=2\na hca_handle=1",
+                ("b hca_handle=2",),
+            ),
+            ("dmem.max", "r max\n", "q 1\nr max", ("q 1",)),
+        ],
+    )
+    def test_one_line_a_write(self, setting: str, held: str | None, wanted: str, pending: tuple[str, ...]) -> None:
+        """Only what differs is written, each line by itself."""
+        assert pending == _side(setting, 2).codec.pending(held, wanted, 4096)
+
+    def test_statistics(self) -> None:
+        """What the kernel's documentation shows, as values."""
+        rdma = {
+            "rdma.current": "mlx4_0 hca_handle=1 hca_object=20\n",
+            "rdma.events": "mlx4_0 hca_handle.max=5 hca_handle.alloc_fail=3 hca_object.max=0 hca_object.alloc_fail=0\n",
+        }
+        misc = {"misc.events": "sev.max 3\n", "misc.current": "sev 0\n", "misc.capacity": "sev 50\nsev_es 10\n"}
+        dmem = {"dmem.capacity": "drm/0000:03:00.0/vram0 8514437120\ndrm/0000:03:00.0/stolen 67108864\n"}
+
+        assert _reading("rdma", "current", 2, rdma) == {"mlx4_0": {"hca_handle": 1, "hca_object": 20}}
+        assert _reading("rdma", "events", 2, rdma)["mlx4_0"]["hca_handle.alloc_fail"] == 3
+        assert _reading("misc", "events_max", 2, misc) == {"sev": 3}
+        assert _reading("misc", "capacity", 2, misc) == {"sev": 50, "sev_es": 10}
+        assert _reading("dmem", "capacity", 1, dmem)["drm/0000:03:00.0/stolen"] == 64 << 20
+
+
+class TestPerfEvent:
+    """The controller that has nothing to set."""
+
+    def test_shorthand(self) -> None:
+        """It is asked for, or it is not."""
+        assert parse_specs({"perf_event": True}) == {"perf_event": PerfEvent()}
+        assert parse_specs({"perf_event": None}) == {}
+
+    @pytest.mark.parametrize("bad", [False, 0, "yes", 1.5, {}, []])
+    def test_nonsense(self, bad: Any) -> None:
+        """All else says that there is nothing to set."""
+        with says(SpecError, f"perf_event={bad!r}: it has nothing to set", "give True"):
+            parse_specs({"perf_event": bad})

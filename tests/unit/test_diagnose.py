@@ -182,6 +182,28 @@ CASES: list[Case] = [
     ),
     (_write("cpuset.cpus"), ENOSPC, {}, StepError, ("cannot be empty", "move them away first")),
     (_write("cpuset.mems"), EBUSY, {}, StepError, ("a group below still uses", "shrink it first")),
+    (
+        _write("misc.max", b"sev 5", "misc.max"),
+        EINVAL,
+        {f"{G}/misc.max": b""},
+        UnsupportedError,
+        ("misc.max", "no resource 'sev' (it has: none)"),
+    ),
+    (
+        _write("rdma.max", b"rxe1 hca_handle=5"),
+        ENODEV,
+        {f"{G}/rdma.max": b"rxe0 hca_handle=max hca_object=max\n"},
+        UnsupportedError,
+        ("rdma.max", "no device 'rxe1' (it has: rxe0)"),
+    ),
+    (
+        _write("rdma.max", b"rxe0 wings=5"),
+        EINVAL,
+        {f"{G}/rdma.max": b"rxe0 hca_handle=max hca_object=max\n"},
+        StepError,
+        ("not every word of 'rxe0 wings=5'", "rdma.max shows"),
+    ),
+    (_write("dmem.low", b"r 5"), EINVAL, {}, UnsupportedError, ("dmem.low", "no region 'r' (it has: none)")),
     (_write("cpuset.mems"), EINVAL, {}, StepError, ("memory node is not online", "(the parent has none)")),
     # privilege
     (_write("pids.max"), EROFS, {}, StepError, ("mounted read-only", "docker run --privileged", "remount it")),

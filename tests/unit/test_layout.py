@@ -191,6 +191,30 @@ class TestLayout:
         assert layout.unified is None
         assert str(layout) == "none"
 
+    def test_sizes_of_huge_pages(self) -> None:
+        """Smallest first, as the files of hugetlb spell them; the rows of that controller are those sizes'."""
+        names = ("hugepages-1048576kB", "hugepages-2048kB", "hugepages-64kB", "hugepages-16777216kB")
+        layout = Layout.parse((), {}, 4096, names)
+
+        assert layout.huge_pages == ("64KB", "2MB", "1GB", "16GB")
+        assert layout.controller("hugetlb").settings[1].attribute == "max.2MB"
+        assert layout.controller("pids") is CONTROLLERS["pids"]
+
+    @pytest.mark.parametrize("name", ["hugepages", "hugepages-2MB", "hugepages--1kB", "", "x"])
+    def test_other_names(self, name: str) -> None:
+        """A name that is no size is not guessed at."""
+        with pytest.raises(FormatError, match="not a size of huge pages"):
+            Layout.parse((), {}, 4096, (name,))
+
+    def test_perf_event(self) -> None:
+        """Every v2 group has it, unless v1 has it."""
+        v1 = "30 24 0:27 / /v1/perf_event rw - cgroup cgroup rw,perf_event\n"
+        both, unified = _layout(v1 + V2), _layout(V2)
+
+        assert unified.locate("perf_event") is unified.unified
+        assert both.locate("perf_event") is both.hierarchies[0]
+        assert _layout(DOCKER).locate("perf_event") is None
+
     def test_as_text(self) -> None:
         """Messages say what is mounted."""
         assert str(_layout(DOCKER + V2)) == "memory (v1: memory), pids (v1: pids), unified (v2: none)"

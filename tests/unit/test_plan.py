@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgctl.controllers import CONTROLLERS, Core, Cpu, Cpuset, Memory, Pids
+from cgctl.controllers import CONTROLLERS, Core, Cpu, Cpuset, Hugetlb, Memory, Misc, PerfEvent, Pids
 from cgctl.errors import CgctlError, SpecError, UnsupportedError
 from cgctl.layout import Layout
 from cgctl.plan import Mkdir, Place, Plan, Request, Snapshot, Write, needs, plan
@@ -19,7 +19,7 @@ from cgctl.plan.order import ordered
 from cgctl.plan.settings import held_spec
 from cgctl.units import MAX
 from tests.unit import CALM
-from tests.unit.machine import HYBRID, V1, V2, Machine, Refusal, v1, v2
+from tests.unit.machine import HUGE, HYBRID, V1, V2, Machine, Refusal, v1, v2
 from tests.unit.refusals import says
 
 MIB = 1 << 20
@@ -793,6 +793,9 @@ class TestUnsupported:
             (Layout((v2("cpu"),)), "memory", Memory(max=1), "memory.max", "mounted: unified (v2: cpu)"),
             (Layout((v2("cpu"),)), "memory", Memory(), "controller memory", "cgroup_enable=memory"),
             (Layout((v1("freezer"),)), "pids", Pids(max=1), "pids.max", "mounted: freezer (v1: freezer)"),
+            (V2, "hugetlb", Hugetlb(max={"2M": 0}), "hugetlb.max.2MB", "is in no mounted hierarchy"),
+            (HUGE, "hugetlb", Hugetlb(max={"1G": 0}), "hugetlb.max.1GB", "no huge pages of this size (it has: 2MB)"),
+            (V1, "perf_event", PerfEvent(), "controller perf_event", "is in no mounted hierarchy"),
         ],
     )
     def test_on_this_layout(self, layout: Layout, keyword: str, spec: Any, feature: str, reason: str) -> None:
@@ -1014,3 +1017,29 @@ def test_requests_are_values() -> None:
 
     assert request.find(V2.hierarchies[0]) is place
     assert [str(step) for step in plan(request, Snapshot({"/v2/p1/cgroup.subtree_control": 2}))] == ["mkdir /v2/p1"]
+
+
+class TestSizesAndResources:
+    """Controllers with a file for each size of pages, and with a line for each resource."""
+
+    def test_a_file_for_each_size(self) -> None:
+        """Each size that is named is one file; a group that holds it all needs nothing."""
+        machine = Machine(HUGE)
+
+        assert machine.make("p1", hugetlb=Hugetlb(max={"2M": "4M"}, rsvd_max={"2M": "8M"})) == [
+            "write b'+hugetlb' to /v2/cgroup.subtree_control",
+            "mkdir /v2/p1",
+            "write b'4194304' to /v2/p1/hugetlb.2MB.max",
+            "write b'8388608' to /v2/p1/hugetlb.2MB.rsvd.max",
+        ]
+        assert machine.steps("p1", hugetlb={"2M": 4 << 20}) == []
+
+    def test_a_write_for_each_line(self) -> None:
+        """The kernel takes one resource a write."""
+        writes = Machine(HUGE).steps("p1", misc=Misc(max={"sev": 5, "sev_es": MAX}))[2:]
+
+        assert writes == ["write b'sev 5' to /v2/p1/misc.max", "write b'sev_es max' to /v2/p1/misc.max"]
+
+    def test_nothing_to_enable(self) -> None:
+        """What every v2 group has unasked is not enabled."""
+        assert Machine(HUGE).steps("p1", perf_event=True) == ["mkdir /v2/p1"]

@@ -28,11 +28,17 @@ NONSENSE = (object(), b"1", [None], float("nan"), Decimal("sNaN"), "", "1 2 x", 
 
 def _read(name: str, row: Row, value: Any) -> Any:
     """Read a value as a spec does, or, where the attribute is a part of one, as that part is read."""
-    assert row.values is not None
+    each = _values(row).each
+    for _ in each if value is not None else ():
+        value = {"x": value}
     controller = CONTROLLERS[name]
     if controller.parts is None:
-        return getattr(controller.spec(**{row.attribute: value}), row.attribute)
-    return row.values(value, f"{name}.{row.attribute}")
+        value = getattr(controller.spec(**{row.attribute: value}), row.attribute)
+    else:
+        value = _values(row)(value, f"{name}.{row.attribute}")
+    for _ in each if value is not None else ():
+        value = value["x"]
+    return value
 
 
 def _values(row: Row) -> Values[Any]:
@@ -94,6 +100,26 @@ class TestSettings:
 def test_statistics_have_units(row: Row) -> None:
     """Every statistic says what it counts."""
     assert row.unit, f"{row.attribute}: a row of the statistics says its unit (unit=)"
+
+
+@pytest.mark.parametrize(("name", "row"), [param for param in SETTINGS if _values(param.values[1]).each])  # type: ignore[arg-type]
+class TestNamed:
+    """Settings that have a value for each of several things."""
+
+    @pytest.mark.parametrize("bad", [1, "x", "", [("x", 1)], {1: 1}, {"": 1}, {"a b": 1}, {"a\nb": 1}, {"a=b": 1}])
+    def test_names(self, name: str, row: Row, bad: Any) -> None:
+        """They are given as a mapping of names, each of them one word."""
+        with says(SpecError, f"{name}.{row.attribute}", _values(row).each[0]):
+            CONTROLLERS[name].spec(**{row.attribute: bad})
+
+    def test_words(self, name: str, row: Row) -> None:
+        """A string is read as the kernel's line is written, or with an equals sign; several go with commas."""
+        inside = "k=5" if len(_values(row).each) > 1 else "5"
+        five: Any = {"k": 5} if len(_values(row).each) > 1 else 5
+        spec = CONTROLLERS[name].spec
+
+        assert getattr(spec(**{row.attribute: f"a {inside}"}), row.attribute) == {"a": five}
+        assert getattr(spec(**{row.attribute: f"a={inside}, b {inside}"}), row.attribute) == {"a": five, "b": five}
 
 
 class TestText:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -12,7 +12,7 @@ import click
 import cgctl
 from cgctl.cli.output import JSON_OPTION, human_duration, human_size, plain, print_json, print_rich, print_table, shown
 from cgctl.cli.settings import describe
-from cgctl.controllers import CONTROLLERS
+from cgctl.controllers import BYTES, CONTROLLERS, USEC
 
 __all__ = ["stat", "tree"]
 
@@ -137,8 +137,16 @@ def _text(name: str, value: Any) -> str:
         return f"{value:.2f}%"
     if not isinstance(value, int):
         return shown(str(value))
-    if parts[-1].endswith("_usec"):
+    unit = _unit(parts)
+    if unit == USEC:
         return human_duration(value)
-    is_stat = parts[:2] == ["memory", "stat"] and parts[2] != "extra" and not _COUNTS.match(parts[-1])
-    is_size = parts[0] == "memory" and len(parts) == 2  # noqa: PLR2004 - memory.current and the like
-    return human_size(value) if is_stat or is_size else str(value)
+    is_count = parts[:2] == ["memory", "stat"] and (parts[2] == "extra" or _COUNTS.match(parts[-1]))
+    return human_size(value) if unit.startswith(BYTES) and not is_count else str(value)
+
+
+def _unit(parts: Sequence[str]) -> str:
+    """Return the unit of a statistic, from its row; times inside of others, as in a pressure, say theirs themselves."""
+    if parts[-1].endswith("_usec"):
+        return USEC
+    rows = CONTROLLERS[parts[0]].readings
+    return next((row.unit for row in rows if row.attribute.partition(".")[0] in parts[1:]), "")

@@ -9,7 +9,7 @@ import attrs
 import click
 
 import cgctl
-from cgctl.controllers import CONTROLLERS, Controller
+from cgctl.controllers import BYTES, CONTROLLERS, Controller
 
 __all__ = ["Wishes", "describe", "parse_settings", "specs"]
 
@@ -33,8 +33,9 @@ def parse_settings(words: Iterable[str], wishes: Wishes | None = None) -> Wishes
         if controller not in CONTROLLERS:
             msg = f"{word!r}: there is no controller {controller!r}; cgctl has {', '.join(CONTROLLERS)}"
             raise click.UsageError(msg)
-        attributes = [row.attribute for row in CONTROLLERS[controller].settings]
-        if "." in name and attribute not in attributes:
+        rows = CONTROLLERS[controller].settings
+        attributes = [row.attribute for row in rows]
+        if "." in name and not any(row.matches(attribute) for row in rows):
             msg = f"{word!r}: {controller} has no {attribute!r}; it has {', '.join(attributes)}"
             raise click.UsageError(msg)
         if attribute in found.setdefault(controller, {}):
@@ -74,7 +75,7 @@ def describe(limits: Any, names: Iterable[str] = ()) -> list[tuple[str, str]]:
     """List limits as settings: ``("memory.max", "1G")``; what the kernel does not have is left out."""
     wanted = tuple(names) or tuple(CONTROLLERS)
     return [
-        (f"{name}.{attribute}", _text(name, value))
+        (f"{name}.{attribute}", _text(CONTROLLERS[name].row(attribute).unit, value))
         for name in CONTROLLERS
         if name in wanted and (spec := getattr(limits, name)) is not None
         for attribute, value in CONTROLLERS[name].split(spec).items()
@@ -82,11 +83,20 @@ def describe(limits: Any, names: Iterable[str] = ()) -> list[tuple[str, str]]:
     ]
 
 
-def _text(controller: str, value: Any) -> str:
+def _text(unit: str, value: Any) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, tuple):
         return cgctl.convert.format_cpu_list(value)
-    if controller == "memory" and isinstance(value, int) and value >= 1024:  # noqa: PLR2004 - sizes; swappiness is less
+    if isinstance(value, Mapping):
+        return ",".join(f"{key} {_inside(unit, each)}" for key, each in value.items())
+    if unit.startswith(BYTES) and isinstance(value, int):
         return cgctl.convert.format_size(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _inside(unit: str, value: Any) -> str:
+    """Write what a device or resource has: as the kernel does, and as it is read again."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={_text(unit, each)}" for key, each in value.items())
+    return _text(unit, value)

@@ -7,19 +7,28 @@ from typing import Any, Final, TypedDict
 
 import attrs
 
-from cgctl.controllers import core, cpu, cpuset, memory, pids
-from cgctl.controllers._row import CORE, Controller, Row, Side
+from cgctl.controllers import core, cpu, cpuset, dmem, hugetlb, memory, misc, perf_event, pids, rdma
+from cgctl.controllers._row import CORE, SIZE, Controller, Row, Side
+from cgctl.controllers._values import BYTES, USEC
 from cgctl.controllers.core import Core, CoreStats
 from cgctl.controllers.cpu import Cpu, CpuStats
 from cgctl.controllers.cpuset import Cpuset, CpusetStats
+from cgctl.controllers.dmem import Dmem, DmemStats
+from cgctl.controllers.hugetlb import Hugetlb, HugetlbPages, HugetlbStats
 from cgctl.controllers.memory import Memory, MemoryEvents, MemoryStat, MemoryStats, SwapEvents
+from cgctl.controllers.misc import Misc, MiscStats
+from cgctl.controllers.perf_event import PerfEvent, PerfEventStats
 from cgctl.controllers.pids import Pids, PidsStats
+from cgctl.controllers.rdma import Rdma, RdmaStats
 from cgctl.errors import SpecError
-from cgctl.units import Max
+from cgctl.units import Max, Size
 
 __all__ = [
+    "BYTES",
     "CONTROLLERS",
     "CORE",
+    "SIZE",
+    "USEC",
     "Controller",
     "ControllerKeywords",
     "Core",
@@ -28,13 +37,24 @@ __all__ = [
     "CpuStats",
     "Cpuset",
     "CpusetStats",
+    "Dmem",
+    "DmemStats",
+    "Hugetlb",
+    "HugetlbPages",
+    "HugetlbStats",
     "Limits",
     "Memory",
     "MemoryEvents",
     "MemoryStat",
     "MemoryStats",
+    "Misc",
+    "MiscStats",
+    "PerfEvent",
+    "PerfEventStats",
     "Pids",
     "PidsStats",
+    "Rdma",
+    "RdmaStats",
     "Row",
     "Side",
     "Stats",
@@ -43,7 +63,8 @@ __all__ = [
 ]
 
 CONTROLLERS: Final[Mapping[str, Controller]] = {
-    module.CONTROLLER.name: module.CONTROLLER for module in (core, cpuset, cpu, memory, pids)
+    module.CONTROLLER.name: module.CONTROLLER
+    for module in (core, cpuset, cpu, memory, hugetlb, pids, rdma, misc, dmem, perf_event)
 }
 """Name → controller, in the order in which limits are written."""
 
@@ -56,7 +77,12 @@ class Limits:
     cpuset: Cpuset | None = None
     cpu: Cpu | None = None
     memory: Memory | None = None
+    hugetlb: Hugetlb | None = None
     pids: Pids | None = None
+    rdma: Rdma | None = None
+    misc: Misc | None = None
+    dmem: Dmem | None = None
+    perf_event: PerfEvent | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +93,12 @@ class Stats:
     cpuset: CpusetStats | None = None
     cpu: CpuStats | None = None
     memory: MemoryStats | None = None
+    hugetlb: HugetlbStats | None = None
     pids: PidsStats | None = None
+    rdma: RdmaStats | None = None
+    misc: MiscStats | None = None
+    dmem: DmemStats | None = None
+    perf_event: PerfEventStats | None = None
 
 
 class ControllerKeywords(TypedDict, total=False):
@@ -77,7 +108,12 @@ class ControllerKeywords(TypedDict, total=False):
     cpuset: Cpuset | str | Iterable[int] | None
     cpu: Cpu | float | str | Max | None
     memory: Memory | int | str | Max | None
+    hugetlb: Hugetlb | Mapping[str | int, Size] | str | None
     pids: Pids | int | str | Max | None
+    rdma: Rdma | Mapping[str, Mapping[str, Size]] | str | None
+    misc: Misc | Mapping[str, Size] | str | None
+    dmem: Dmem | Mapping[str, Size] | str | None
+    perf_event: PerfEvent | bool | None
 
 
 def parse_specs(keywords: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,18 +7,23 @@ for it raises :class:`cgctl.UnsupportedError` with the row's ``reason``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from cgctl.controllers._codec import Codec
 from cgctl.controllers._values import Values
 
-__all__ = ["CORE", "Controller", "Read", "Row", "Side"]
+__all__ = ["CORE", "SIZE", "Controller", "Read", "Row", "Side"]
 
 Read = Mapping[str, bytes | int]
 """What was read: path → content, or the errno."""
+
+SIZE: Final = "SIZE"
+"""In the attribute and the files of a row: there is one for each size of huge pages, which takes this place."""
+_SIZE: Final = re.compile(r"[0-9]+[KMG]B")
 
 CORE = "cgroup"
 """The name under which every v2 hierarchy has the core interface files, whatever its controllers."""
@@ -37,6 +42,7 @@ class Side:
         optional: the kernel may be built or booted without this file (swap accounting).
         since: the release that first has the file.
         sum: the kernel counts where it happened only, so the subtree has to be summed up.
+        root: the file is in the hierarchy's root alone, and tells of the machine.
     """
 
     controller: str
@@ -47,6 +53,12 @@ class Side:
     optional: bool = False
     since: str | None = None
     sum: bool = False
+    root: bool = False
+
+    def of(self, size: str) -> Side:
+        """Return the side of one size of huge pages."""
+        also = tuple(name.replace(SIZE, size) for name in self.also)
+        return attrs.evolve(self, file=self.file.replace(SIZE, size), also=also)
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +93,19 @@ class Row:
         """Return the side of one version."""
         return self.v2 if version == 2 else self.v1  # noqa: PLR2004
 
+    def matches(self, attribute: str) -> bool:
+        """Tell whether the row is that of an attribute, for one of the sizes where it is for each of them."""
+        before, size, after = self.attribute.partition(SIZE)
+        if not size:
+            return attribute == before
+        fits = attribute.startswith(before) and attribute.endswith(after)
+        return fits and _SIZE.fullmatch(attribute[len(before) : len(attribute) - len(after)]) is not None
+
+    def of(self, size: str) -> Row:
+        """Return the row of one size of huge pages."""
+        v1, v2 = (side and side.of(size) for side in (self.v1, self.v2))
+        return attrs.evolve(self, attribute=self.attribute.replace(SIZE, size), v1=v1, v2=v2)
+
 
 @attrs.frozen(kw_only=True)
 class Controller:
@@ -95,6 +120,7 @@ class Controller:
         v1: the controllers of v1 that serve it, in the order of need.
         domain: whether a threaded v2 group cannot have it.
         everywhere: whether every v2 group has it, without a controller that is to be enabled.
+        implicit: the same, unless it is bound to v1; ``cgroup.controllers`` does not say so.
         parts: spec → attribute of a row → value, where rows are not attributes of the spec.
         whole: the way back, from the values of the rows that are there, for settings.
         whole_stats: likewise, for statistics.
@@ -111,6 +137,7 @@ class Controller:
     v1: tuple[str, ...]
     domain: bool = True
     everywhere: bool = False
+    implicit: bool = False
     parts: Callable[[Any], Mapping[str, Any]] | None = None
     whole: Callable[[Mapping[str, Any]], Any] | None = None
     whole_stats: Callable[[Mapping[str, Any]], Any] | None = None
@@ -119,7 +146,19 @@ class Controller:
 
     def row(self, attribute: str) -> Row:
         """Return the settings row of an attribute."""
-        return next(row for row in self.settings if row.attribute == attribute)
+        return next(row for row in self.settings if row.matches(attribute))
+
+    def of(self, sizes: tuple[str, ...]) -> Controller:
+        """Return the controller with its rows for these sizes of huge pages."""
+        if not any(SIZE in row.attribute for row in (*self.settings, *self.readings)):
+            return self
+        settings, readings = (
+            tuple(
+                each for row in rows for each in ([row.of(size) for size in sizes] if SIZE in row.attribute else [row])
+            )
+            for rows in (self.settings, self.readings)
+        )
+        return attrs.evolve(self, settings=settings, readings=readings)
 
     def parse(self, value: Any) -> Any:
         """Turn a keyword's value, spec or shorthand, into a spec."""

@@ -6,12 +6,14 @@ an error names is the range that the documentation prints.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
+from cgctl.errors import SpecError, shown
 from cgctl.units import (
     Limit,
     parse_count,
@@ -23,7 +25,7 @@ from cgctl.units import (
 )
 
 __all__ = ["BYTES", "COUNT", "CPU", "FLAGS", "LIMITS", "LIST", "PERCENT", "PRESSURE", "SIZES", "USEC", "WEIGHT", "WORD"]
-__all__ += ["Values", "usec", "whole", "whole_or_max"]
+__all__ += ["Values", "by_name", "usec", "whole", "whole_or_max"]
 
 BYTES: Final = "bytes"
 COUNT: Final = "count"
@@ -36,6 +38,8 @@ WEIGHT: Final = "weight"
 WORD: Final = "word"
 
 _MOST: Final = 2**64 - 1
+_NAME: Final = re.compile(r"[^\s=,]+")
+_PAIR: Final = re.compile(r"([^\s=]+)\s*[\s=]\s*(.+)")
 
 T = TypeVar("T")
 
@@ -51,6 +55,7 @@ class Values(Generic[T]):
         high: the largest.
         unlimited: whether ``MAX`` is one of them.
         words: those that there are, where they are words.
+        each: what there is one value for, from the outside in, such as a device and a resource.
     """
 
     unit: str
@@ -59,6 +64,7 @@ class Values(Generic[T]):
     high: float | None = None
     unlimited: bool = False
     words: tuple[str, ...] = ()
+    each: tuple[str, ...] = ()
 
     def __call__(self, value: Any, what: str) -> T | None:
         """Read a value; ``None`` leaves the setting as it is.
@@ -96,6 +102,46 @@ def whole_or_max(unit: str, low: int, high: int) -> Values[Limit]:
 def usec(low: int, high: int) -> Values[int]:
     """Make the values of a time in microseconds, or with its unit."""
     return Values(unit=USEC, parse=partial(parse_usec, low=low, high=high), low=low, high=high)
+
+
+def by_name(each: str, values: Values[T], separator: str = ",") -> Values[dict[str, T]]:
+    """Make the values of a setting that has one for each of several things, by name.
+
+    Given as a mapping; or as a string of ``NAME VALUE`` or ``NAME=VALUE``.
+
+    Args:
+        each: what they are, for the error message.
+        values: what each takes.
+        separator: between them, in a string.
+    """
+    parse = partial(_parse_named, each=each, values=values, separator=separator)
+    return Values(
+        unit=f"{values.unit}, by {each}",
+        parse=parse,
+        low=values.low,
+        high=values.high,
+        unlimited=values.unlimited,
+        words=values.words,
+        each=(each, *values.each),
+    )
+
+
+def _parse_named(value: Any, what: str, *, each: str, values: Values[T], separator: str) -> dict[str, T]:
+    if isinstance(value, str):
+        items = [_PAIR.fullmatch(item) for item in (word.strip() for word in value.split(separator)) if item]
+        if items and all(items):
+            value = {item[1]: item[2] for item in items if item}
+    if not isinstance(value, Mapping):
+        msg = f"{what}={shown(value)}: not a mapping; give a value for each {each}, as a dict or as 'NAME=VALUE'"
+        raise SpecError(msg)
+    return {_name(name, what, each): values.parse(item, f"{what}[{shown(name)}]") for name, item in value.items()}
+
+
+def _name(name: Any, what: str, each: str) -> str:
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    msg = f"{what}={{{shown(name)}: ...}}: not the name of a {each}; give one word, as the kernel spells it"
+    raise SpecError(msg)
 
 
 SIZES: Final[Values[int]] = Values(unit=BYTES, parse=parse_size, low=0, high=_MOST)

@@ -22,7 +22,7 @@ __all__ = ["KernelFilesystem"]
 
 _CHUNK: Final = 65536
 _CGROUP: Final = frozenset({"cgroup", "cgroup2"})
-_OUTSIDE: Final = ("/proc/", "/sys/dev/")
+_OUTSIDE: Final = ("/proc/", "/sys/dev/", "/sys/kernel/mm/")
 """Where files that describe the machine are read, with symbolic links and all."""
 _Result = TypeVar("_Result")
 

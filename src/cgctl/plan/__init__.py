@@ -103,7 +103,7 @@ def plan(request: Request, snapshot: Snapshot) -> Plan:
     writes = [
         step
         for name, spec in request.specs.items()
-        for step in settings.writes(CONTROLLERS[name], spec, request.layout, snapshot, request.find)
+        for step in settings.writes(request.layout.controller(name), spec, request.layout, snapshot, request.find)
     ]
     for name in request.specs:
         _require(request.layout, name)
@@ -125,7 +125,7 @@ def _wanted(request: Request, snapshot: Snapshot) -> Iterator[str]:
         else:
             yield from wants_v2(place, snapshot, enabled_for(request.specs, place.hierarchy.controllers))
     for name, spec in request.specs.items():
-        controller = CONTROLLERS[name]
+        controller = request.layout.controller(name)
         if controller.looks:
             looked = tuple(controller.looks(spec, snapshot.values))
             yield from looked

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from cgctl.controllers import CORE, Controller, Row, Side
+from cgctl.controllers import CONTROLLERS, CORE, Controller, Row, Side
 from cgctl.controllers.cpu import check_burst
 from cgctl.errors import SpecError, UnsupportedError
 from cgctl.layout import Hierarchy, Layout
@@ -76,6 +76,7 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
     """
     spec = resolved(controller, spec, snapshot)
     targets = {row.attribute: _select(controller, layout, row) for row in asked(controller, spec)}
+    _require_rows(controller, spec, layout)
     if not targets:
         return
     optional: frozenset[str] = getattr(spec, "where_accounted", frozenset())
@@ -192,6 +193,17 @@ def _touched(controller: Controller, layout: Layout, targets: Mapping[str, Targe
             touched[row.attribute] = selected
             taken.add(selected[1].file)
     return touched
+
+
+def _require_rows(controller: Controller, spec: Any, layout: Layout) -> None:
+    """Refuse sizes of huge pages that this machine does not have."""
+    rows = {row.attribute for row in controller.settings}
+    for attribute, value in controller.split(spec).items():
+        if value is not None and attribute not in rows:
+            row = CONTROLLERS[controller.name].row(attribute)
+            _select(controller, layout, attrs.evolve(row, attribute=attribute))
+            reason = f"this machine has no huge pages of this size (it has: {' '.join(layout.huge_pages) or 'none'})"
+            raise UnsupportedError(f"{controller.name}.{attribute}", reason)
 
 
 def _select(controller: Controller, layout: Layout, row: Row) -> tuple[Hierarchy, Side]:
