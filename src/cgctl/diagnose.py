@@ -48,7 +48,8 @@ def needs(step: Step, errno: int) -> frozenset[str]:
         return frozenset()
     group = dirname(path) if isinstance(step, Write) else path
     names = ("cgroup.controllers", "cgroup.procs", "cgroup.type", "cgroup.max.depth", "cgroup.max.descendants")
-    beside = ("memory.usage_in_bytes", "cpu.idle", "cpuset.cpus", "cpuset.mems", "cgroup.subtree_control")
+    cpusets = ("cpuset.cpus", "cpuset.mems", "cpuset.cpus.partition")
+    beside = ("memory.usage_in_bytes", "cpu.idle", "cgroup.subtree_control", *cpusets)
     parent = dirname(group)
     above = ("cgroup.subtree_control", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpuset.cpus", "cpuset.mems")
     # Of a resource that is not there, the file itself tells which ones are.
@@ -174,6 +175,38 @@ def _cpu(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     return None
 
 
+_PARTITION_REMEDIES: Final = {
+    "empty": "set cpus with it",
+    "distribute": "leave the group above a CPU for its own processes",
+    "Parent": "make the group above a partition first (the root is one), or make this one below the root",
+    "housekeeping": "the kernel was booted to isolate some of these CPUs; give others",
+    "exclusive": "a group beside it has some of these CPUs, or the one above hands none down; give others, or make the"
+    " group above a partition first",
+    "hotplug": "its CPUs are offline; give others",
+}
+_PARTITION_NEEDS: Final = (
+    "a partition needs cpus of its own that no group beside it has, not all of those above, a partition above it (the"
+    " root is one), and no groups below it; this kernel does not say which it is (since 6.1)"
+)
+
+
+def _partition(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Write) or basename(step.path) != "cpuset.cpus.partition" or errno != EINVAL:
+        return None
+    held = (snapshot.text(step.path) or "").strip()
+    if " invalid" in held:
+        reason = held.partition("(")[2].rstrip(")")
+        remedy = next(
+            (text for word, text in _PARTITION_REMEDIES.items() if word in reason),
+            "give other CPUs" if reason else "a group beside it has some of its CPUs; give others",
+        )
+        return f"the kernel takes it, and says of it {held!r}; {remedy}"
+    if step.data == b"isolated":
+        # A kernel that has these takes them as it takes any other, and then says why it is none.
+        return UnsupportedError("cpuset.partition=isolated", "this kernel has no isolated partitions", "6.1")
+    return _PARTITION_NEEDS
+
+
 def _cpuset(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     if not isinstance(step, Write) or not basename(step.path).startswith("cpuset."):
         return None
@@ -255,6 +288,7 @@ _RULES: Final[tuple[Rule, ...]] = (
     _procs,
     _subtree_control,
     _no_file,
+    _partition,
     _cpuset,
     _memory,
     _cpu,

@@ -174,6 +174,23 @@ def _file(version: int, name: str) -> Callable[[], bool]:
     return lambda: name in files(version)
 
 
+@functools.cache
+def _isolated() -> bool:
+    """Tell whether a group takes ``isolated``; before 6.1 it is EINVAL."""
+    if "cpuset" not in v2_controllers():
+        return False
+    mount_point = hierarchies()["v2"]
+    with _enabled(mount_point, 2), bare_group(mount_point) as group:
+        fd = os.open(group / "cpuset.cpus.partition", os.O_WRONLY)
+        try:
+            os.write(fd, b"isolated")
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+    return True
+
+
 def _in_v1(controller: str) -> Lack:
     return Lack(lambda: version_of(controller) == 1, f"controller {controller} is not in a v1 hierarchy here")
 
@@ -232,6 +249,11 @@ FEATURES: dict[str, Lack] = {
     "v1 freezer": _in_v1("freezer"),
     "v1 pids": _in_v1("pids"),
     "cgroup.pressure": Lack(_file(2, "cgroup.pressure"), "no PSI, or before Linux 6.1"),
+    "isolated partitions": Lack(_isolated, "controller cpuset is not in the v2 hierarchy, or before Linux 6.1"),
+    "no isolated partitions": Lack(
+        lambda: "cpuset.cpus.partition" in files(2) and not _isolated(), "this kernel has isolated partitions"
+    ),
+    "cpuset.cpus.exclusive": Lack(_file(2, "cpuset.cpus.exclusive"), "no cpuset in v2, or before Linux 6.7"),
     "cpuset partitions": Lack(_file(2, "cpuset.cpus.partition"), "controller cpuset is not in the v2 hierarchy"),
 }
 

@@ -29,7 +29,10 @@ VALUES: dict[str, list[tuple[dict[str, Any], Any]]] = {
     "cpuset.cpus": [({"cpus": f"{_LAST}"}, (_LAST,)), ({"cpus": [0]}, (0,))],
     "cpuset.mems": [({"mems": "0"}, (0,)), ({"mems": (0,)}, (0,))],
     "cpuset.exclusive": [({"cpus": f"{_LAST}", "exclusive": f"{_LAST}"}, (_LAST,)), ({"exclusive": ""}, ())],
-    "cpuset.partition": [({"cpus": f"{_LAST}", "partition": "root"}, "root"), ({"partition": "member"}, "member")],
+    "cpuset.partition": [
+        ({"cpus": f"{_LAST}", "partition": "root"}, cgctl.Partition("root")),
+        ({"partition": "member"}, cgctl.Partition("member")),
+    ],
     "cpu.max": [({"max": 0.5}, 0.5), ({"max": "125%"}, 1.25), ({"max": MAX}, MAX)],
     "cpu.period_usec": [({"max": 0.5, "period_usec": 50_000}, 50_000), ({"period_usec": "200ms"}, 200_000)],
     "cpu.burst_usec": [({"max": 0.5, "burst_usec": 10_000}, 10_000), ({"burst_usec": 0}, 0)],

@@ -29,6 +29,7 @@ from cgctl.controllers import (
     MemoryEvents,
     MemoryStat,
     Misc,
+    Partition,
     PerfEvent,
     Pids,
     Rdma,
@@ -40,7 +41,7 @@ from cgctl.controllers import (
 )
 from cgctl.controllers.cpu import quota_usec
 from cgctl.errors import SpecError, UnsupportedError, shown
-from cgctl.formats import Pressure, PressureLine
+from cgctl.formats import FormatError, Pressure, PressureLine
 from cgctl.units import MAX
 from tests.unit import CALM
 from tests.unit.refusals import says
@@ -50,6 +51,7 @@ TABLE = {name: controller.of(("2MB",)) for name, controller in CONTROLLERS.items
 
 # Controllers whose rows are for each size of pages: the class of what they tell of one.
 OF_SIZE: dict[str, type[Any]] = {"hugetlb": HugetlbPages}
+_LAPSED = "Parent is not a partition root"
 
 File = tuple[str, str] | None
 """An interface file and what is written to it; ``None`` where the version has no such."""
@@ -170,7 +172,14 @@ READ: list[tuple[str, int, dict[str, str], Any]] = [
     ("hugetlb.max.2MB", 2, {"hugetlb.2MB.max": "9223372036854771712\n"}, MAX),  # 6.18
     ("rdma.max", 2, {"rdma.max": ""}, {}),
     ("misc.max", 2, {"misc.max": "sev 18446744073709551615\nsev_es 3\n"}, {"sev": MAX, "sev_es": 3}),
-    ("cpuset.partition", 2, {"cpuset.cpus.partition": "root invalid (Parent is not a partition root)\n"}, ...),
+    ("cpuset.partition", 2, {"cpuset.cpus.partition": "isolated\n"}, Partition("isolated")),
+    ("cpuset.partition", 2, {"cpuset.cpus.partition": "root invalid\n"}, Partition("root", valid=False)),
+    (
+        "cpuset.partition",
+        2,
+        {"cpuset.cpus.partition": f"root invalid ({_LAPSED})\n"},
+        Partition("root", False, _LAPSED),
+    ),
 ]
 
 # What is written, and what the file reads afterwards: KERNEL-FACTS.md, appendix A; a plan must not write it again.
@@ -280,6 +289,7 @@ NONSENSE_SPECS: list[tuple[type[Any], dict[str, Any], tuple[str, ...]]] = [
     (Cpuset, {"mems": "0-"}, ("cpuset.mems: cpu list '0-'",)),
     (Cpuset, {"exclusive": [True]}, ("cpuset.exclusive: cpu list [True]",)),
     (Cpuset, {"partition": "alone"}, ("cpuset.partition='alone': not a partition type", "'isolated'")),
+    (Cpuset, {"partition": Partition("alone")}, ("cpuset.partition=Partition(type='alone'", "'isolated'")),
     (Cpuset, {"partition": ["root"]}, ("cpuset.partition=['root']: not a partition type",)),
     (Cpuset, {"partition": "root invalid\nrm -rf"}, ("not a partition type",)),
     *[
@@ -511,7 +521,14 @@ class TestReadings:
             ("core", "type", 2, "cgroup.type", "domain threaded\n", "domain threaded"),
             ("core", "frozen_usec", 2, "cgroup.stat.local", "frozen_usec 12\n", 12),
             ("cpuset", "cpus_effective", 1, "cpuset.effective_cpus", "0-1,4\n", (0, 1, 4)),
-            ("cpuset", "partition", 2, "cpuset.cpus.partition", "root invalid (x y)\n", "root invalid (x y)"),
+            (
+                "cpuset",
+                "partition",
+                2,
+                "cpuset.cpus.partition",
+                "root invalid (x y)\n",
+                Partition("root", False, "x y"),
+            ),
         ],
     )
     def test_plain(self, name: str, attribute: str, version: int, file: str, text: str, value: Any) -> None:
@@ -672,11 +689,20 @@ class TestValues:
         """2147483647 levels are no limit: to the kernel both are one number."""
         assert Core(max_depth=MAX) == Core(max_depth=2**31 - 1)
 
-    def test_partition_reads_back(self) -> None:
-        """What the kernel says of a lapsed partition is a value too."""
-        text = "isolated invalid (Parent is not a partition root)"
+    def test_partition(self) -> None:
+        """One that lapsed is written as the kernel does, and is a wish for one of its type when it is given again."""
+        lapsed = Partition("isolated", False, _LAPSED)
 
-        assert text == Cpuset(partition=text).partition
+        assert str(lapsed) == f"isolated invalid ({_LAPSED})"
+        assert [str(Partition("root")), str(Partition("root", valid=False))] == ["root", "root invalid"]
+        assert Cpuset(partition="isolated").partition == Partition("isolated")
+        assert _side("cpuset.partition", 2).codec.encode(Cpuset(partition=lapsed).partition, None) == "isolated"
+
+    @pytest.mark.parametrize("text", ["", "root broken", "roots", "root (x)"])
+    def test_no_partition(self, text: str) -> None:
+        """What the kernel is not known to write is no partition."""
+        with pytest.raises(FormatError, match="not a partition"):
+            _reading("cpuset", "partition", 2, {"cpuset.cpus.partition": text})
 
     @pytest.mark.parametrize(("name", "value", "fragments"), NONSENSE, ids=shown)
     def test_nonsense(self, name: str, value: Any, fragments: tuple[str, ...]) -> None:

@@ -44,6 +44,29 @@ def _write(name: str, data: bytes = b"1", feature: str = "", since: str | None =
 
 
 # A step, its errno, what the files around it read, the error's class, and fragments of cause and remedy.
+LAPSED: list[Case] = [
+    (
+        _write("cpuset.cpus.partition", b"root"),
+        EINVAL,
+        {f"{G}/cpuset.cpus.partition": f"root invalid{reason}\n".encode()},
+        StepError,
+        (f"the kernel takes it, and says of it 'root invalid{reason}'; {remedy}",),
+    )
+    for reason, remedy in [
+        ("", "a group beside it has some of its CPUs"),
+        (" (cpuset.cpus is empty)", "set cpus with it"),
+        (" (cpuset.cpus and cpuset.cpus.exclusive are empty)", "set cpus with it"),
+        (" (Parent unable to distribute cpu downstream)", "leave the group above a CPU"),
+        (" (Parent is not a partition root)", "make the group above a partition first"),
+        (" (Parent is an invalid partition root)", "make the group above a partition first"),
+        (" (Cpu list in cpuset.cpus not exclusive)", "a group beside it has some of these CPUs"),
+        (" (Invalid cpu list in cpuset.cpus.exclusive)", "a group beside it has some of these CPUs"),
+        (" (No cpu available due to hotplug)", "its CPUs are offline"),
+        (" (partition config conflicts with housekeeping setup)", "the kernel was booted to isolate"),
+        (" (something new)", "give other CPUs"),
+    ]
+]
+
 CASES: list[Case] = [
     # the group
     (Mkdir(path=G), EEXIST, THERE, GroupExistsError, ("there already", "exist_ok=True")),
@@ -171,6 +194,21 @@ CASES: list[Case] = [
         {f"{ABOVE}/cpu.cfs_quota_us": b"50000\n", f"{ABOVE}/cpu.cfs_period_us": b"100000\n"},
         StepError,
         ("parent's quota (50000 of 100000 us)", "ask for less"),
+    ),
+    *LAPSED,
+    (
+        _write("cpuset.cpus.partition", b"root"),
+        EINVAL,
+        {f"{G}/cpuset.cpus.partition": b"member\n"},
+        StepError,
+        ("a partition needs cpus of its own", "this kernel does not say which it is"),
+    ),
+    (
+        _write("cpuset.cpus.partition", b"isolated"),
+        EINVAL,
+        {f"{G}/cpuset.cpus.partition": b"member\n"},
+        UnsupportedError,
+        ("cpuset.partition=isolated is not supported here (since Linux 6.1)",),
     ),
     (_write("cpuset.cpus"), ERANGE, {}, StepError, ("beyond this machine's", "/sys/devices/system/cpu/possible")),
     (

@@ -233,6 +233,37 @@ class TestAttempt:
         assert filesystem.calls == [f"mkdir {G}", f"setxattr {G} user.x 1"]
 
 
+class TestExpectations:
+    """What the kernel takes, and then says that it does not hold."""
+
+    STEP = _write("cpuset.cpus.partition", b"root", expect=b"root", undo=b"member")
+
+    def _machine(self, text: bytes) -> Recorder:
+        return Recorder(files={f"{G}/cpuset.cpus.partition": text, f"{G}/cgroup.procs": b""})
+
+    def test_held(self) -> None:
+        """What is held is done."""
+        machine = self._machine(b"root\n")
+
+        assert execute(machine, Plan((self.STEP,))) == (self.STEP,)
+        assert machine.calls == [f"write {G}/cpuset.cpus.partition root"]
+
+    def test_not_held(self) -> None:
+        """What is not held is an error with what the kernel says of it, and is taken back with all before it."""
+        machine = self._machine(b"root invalid (Parent is not a partition root)\n")
+        before = _write("cpuset.cpus", b"0-1", undo=b"1")
+        with pytest.raises(StepError, match=r"EINVAL .*the kernel takes it, and says of it 'root invalid") as caught:
+            execute(machine, Plan((before, self.STEP)))
+
+        assert caught.value.done == ()
+        assert machine.calls[1:] == [
+            f"write {G}/cpuset.cpus.partition root",
+            f"write {G}/cpuset.cpus.partition member",
+            f"write {G}/cpuset.cpus 1",
+            f"write {G}/cpuset.cpus.partition member",
+        ]
+
+
 class TestRetries:
     """Refusals that may pass."""
 

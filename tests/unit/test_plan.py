@@ -596,6 +596,28 @@ class TestCpusetV2:
         machine.files["/v2/p1/cpuset.cpus.partition"] = "root invalid (Parent is not a partition root)\n"
 
         assert machine.steps("p1", cpuset=Cpuset(partition="root")) == ["write b'root' to /v2/p1/cpuset.cpus.partition"]
+        # But an update of something else does not fail for it.
+        assert machine.steps("p1", cpuset=Cpuset(cpus="2")) == ["write b'2' to /v2/p1/cpuset.cpus"]
+
+    def test_it_is_to_hold(self) -> None:
+        """A partition is expected to read what was written; else it and the CPUs are what they were."""
+        steps = Machine(V2).plan(Machine(V2).request("p1", cpuset=Cpuset(cpus="1", partition="root"))).steps[-2:]
+
+        assert [(step.undo, step.expect) for step in steps if isinstance(step, Write)] == [
+            (b"\n", None),
+            (b"member", b"root"),
+        ]
+
+    def test_it_is_to_hold_on(self) -> None:
+        """With other CPUs a partition that holds is asked for again, and then they are taken back if it does not."""
+        machine = Machine(V2)
+        machine.make("p1", cpuset=Cpuset(cpus="1", partition="isolated"))
+        steps = machine.plan(machine.request("p1", cpuset=Cpuset(cpus="2"))).steps
+
+        assert [(str(step), step.undo, step.expect) for step in steps if isinstance(step, Write)] == [
+            ("write b'2' to /v2/p1/cpuset.cpus", b"1", None),
+            ("write b'isolated' to /v2/p1/cpuset.cpus.partition", b"isolated", b"isolated"),
+        ]
 
 
 class TestEvacuation:

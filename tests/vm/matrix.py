@@ -7,7 +7,13 @@ import sys
 
 # What is run, from little to all. The contract is in each of them.
 SPINE = ("tests/contract",)
-ROWS = (*SPINE, "tests/kernel/test_settings.py", "tests/kernel/test_readings.py", "tests/kernel/test_core_files.py")
+ROWS = (
+    *SPINE,
+    "tests/kernel/test_settings.py",
+    "tests/kernel/test_readings.py",
+    "tests/kernel/test_core_files.py",
+    "tests/kernel/test_partitions.py",
+)
 RUNS = (
     *ROWS,
     "tests/kernel/test_freezing.py",

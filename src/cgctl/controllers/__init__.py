@@ -12,7 +12,7 @@ from cgctl.controllers._row import CORE, SIZE, Controller, Row, Side
 from cgctl.controllers._values import BYTES, USEC
 from cgctl.controllers.core import Core, CoreStats
 from cgctl.controllers.cpu import Cpu, CpuStats
-from cgctl.controllers.cpuset import Cpuset, CpusetStats
+from cgctl.controllers.cpuset import Cpuset, CpusetStats, Partition
 from cgctl.controllers.dmem import Dmem, DmemStats
 from cgctl.controllers.hugetlb import Hugetlb, HugetlbPages, HugetlbStats
 from cgctl.controllers.memory import Memory, MemoryEvents, MemoryStat, MemoryStats, SwapEvents
@@ -49,6 +49,7 @@ __all__ = [
     "MemoryStats",
     "Misc",
     "MiscStats",
+    "Partition",
     "PerfEvent",
     "PerfEventStats",
     "Pids",

@@ -63,6 +63,11 @@ class Codec:
         del page_size
         return held.split() == wanted.split()
 
+    def stands(self, held: str) -> bool:
+        """Tell whether what a file reads is in force and can lapse when other settings change."""
+        del held
+        return False
+
     def pending(self, held: str | None, wanted: str, page_size: int) -> tuple[str, ...]:
         """Return what is to be written, one ``write(2)`` each, to a file that reads *held* (``None``: not known)."""
         return () if held is not None and self.same(held, wanted, page_size) else (wanted,)

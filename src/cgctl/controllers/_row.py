@@ -43,6 +43,8 @@ class Side:
         since: the release that first has the file.
         sum: the kernel counts where it happened only, so the subtree has to be summed up.
         root: the file is in the hierarchy's root alone, and tells of the machine.
+        verified: the kernel may take a value and then say that it does not hold, so it is read back; also when what
+            `also` leads here from changes, if it held before.
     """
 
     controller: str
@@ -59,6 +61,8 @@ class Side:
         """Return the side of one size of huge pages."""
         also = tuple(name.replace(SIZE, size) for name in self.also)
         return attrs.evolve(self, file=self.file.replace(SIZE, size), also=also)
+
+    verified: bool = False
 
 
 @attrs.frozen(kw_only=True)

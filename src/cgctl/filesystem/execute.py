@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable
-from errno import EBUSY, EEXIST, ENOENT, ESRCH
+from errno import EBUSY, EEXIST, EINVAL, ENOENT, ESRCH
 
 from cgctl import diagnose
 from cgctl.filesystem._protocol import Filesystem
@@ -13,6 +13,10 @@ from cgctl.plan import GONE, Mkdir, Plan, Request, Retry, Rmdir, Signal, Snapsho
 from cgctl.plan.steps import REMOVE
 
 __all__ = ["attempt", "execute", "read_all", "remove_tree", "satisfy"]
+
+
+class _NotHeldError(OSError):
+    """The kernel took a write, and then said that what was written does not hold."""
 
 
 def read_all(filesystem: Filesystem, paths: Iterable[str]) -> dict[str, bytes | int]:
@@ -51,7 +55,9 @@ def execute(filesystem: Filesystem, steps: Plan) -> tuple[Step, ...]:
             number = error.errno or 0
             # Looked at before the undoing, which may take away the very group that explains it.
             snapshot = Snapshot(read_all(filesystem, diagnose.needs(step, number)))
-            raise diagnose.explain(step, number, snapshot, _undo(filesystem, done)) from error
+            # Taken back before what it rests on, and put back after: with that it may hold again.
+            effective = [step, *done, step] if isinstance(error, _NotHeldError) else done
+            raise diagnose.explain(step, number, snapshot, _undo(filesystem, effective)) from error
         except BaseException:  # such as KeyboardInterrupt
             _undo(filesystem, done)
             raise
@@ -88,6 +94,8 @@ def _write(filesystem: Filesystem, step: Write) -> None:
         if step.missing_ok and error.errno == ENOENT and _is_there(filesystem, step.path.rpartition("/")[0]):
             return
         raise
+    if step.expect is not None and filesystem.read(step.path).strip() != step.expect:
+        raise _NotHeldError(EINVAL, "taken, but not held", step.path)
 
 
 def _is_there(filesystem: Filesystem, directory: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,12 +100,7 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
             raise _conflict(controller, wanted, sides[side.file][0], attribute, side)
         sides[side.file] = attribute, home, side
         texts[side.file] = text
-    # A setting that is not in force (the weight of an idle group) is written, whatever its file reads.
-    pending = {}
-    for name, text in texts.items():
-        attribute, _, side = sides[name]
-        known = held.text(side) if values.get(attribute) is not None else None
-        pending[name] = side.codec.pending(known, text, layout.page_size)
+    pending = _pending(texts, sides, targets, held, layout.page_size)
     changed = {name: text for name, text in texts.items() if pending[name]}
     version = max(home.version for home, _ in targets.values())
     for name in ordered(controller.name, version, held.texts(), changed):
@@ -117,8 +112,40 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
                 feature=f"{controller.name}.{attribute}",
                 since=side.since,
                 missing_ok=side.optional and attribute in optional,
+                undo=_undo(attribute, values.get(attribute), wanted, sides.values()),
+                expect=line.encode() if side.verified else None,
                 because=f"{controller.name}.{attribute} = {getattr(wanted, attribute)}",
             )
+
+
+def _pending(
+    texts: Mapping[str, str],
+    sides: Mapping[str, tuple[str, Hierarchy, Side]],
+    targets: Collection[str],
+    held: _Held,
+    page_size: int,
+) -> dict[str, tuple[str, ...]]:
+    """Return what is still to be written to each file."""
+    values, pending = held.values(), {}
+    # A setting that is not in force (the weight of an idle group) is written, whatever its file reads.
+    for name, text in texts.items():
+        attribute, _, side = sides[name]
+        known = held.text(side) if values.get(attribute) is not None else None
+        pending[name] = side.codec.pending(known, text, page_size)
+    others = {name for name, (_, _, side) in sides.items() if not side.verified and pending[name]}
+    for name in sides.keys() - others:
+        attribute, _, side = sides[name]
+        if side.verified and attribute not in targets:  # it only has to hold as it did
+            pending[name] = (texts[name],) if others and side.codec.stands(held.text(side) or "") else ()
+    return pending
+
+
+def _undo(attribute: str, before: Any, wanted: Any, sides: Iterable[tuple[str, Hierarchy, Side]]) -> bytes | None:
+    """Return what takes a write back, where one of those that go with it may be taken and not hold."""
+    found = {name: side for name, _, side in sides}
+    if before is None or not any(side.verified for side in found.values()):
+        return None
+    return found[attribute].codec.encode(before, wanted).encode()
 
 
 def _merged(held: Any, asked: Any) -> Any:

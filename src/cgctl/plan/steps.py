@@ -82,6 +82,7 @@ class Write:
         retry: a refusal that may pass.
         undo: what takes this write back when a later step fails.
         undo_path: where that is to be written, if not to the same file.
+        expect: what the file must read afterwards, where the kernel takes a value and then says that it does not hold.
         because: why, for the reader of a plan.
     """
 
@@ -94,6 +95,7 @@ class Write:
     retry: Retry | None = None
     undo: bytes | None = None
     undo_path: str = ""
+    expect: bytes | None = None
     because: str = ""
 
     def __str__(self) -> str:
