@@ -14,12 +14,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cgctl.controllers import (
+    DEVICES_DEFAULT,
     Core,
     CoreStats,
     Cpu,
     Cpuset,
     CpusetStats,
     CpuStats,
+    DeviceRule,
+    Devices,
+    DevicesStats,
     Dmem,
     DmemStats,
     Hugetlb,
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DEVICES_DEFAULT",
     "MAX",
     "CgctlError",
     "Completed",
@@ -77,6 +82,9 @@ __all__ = [
     "CpuStats",
     "Cpuset",
     "CpusetStats",
+    "DeviceRule",
+    "Devices",
+    "DevicesStats",
     "Dmem",
     "DmemStats",
     "Group",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from errno import (
+    E2BIG,
     EACCES,
     EAGAIN,
     EBUSY,
@@ -16,6 +17,7 @@ from errno import (
     ENODEV,
     ENOENT,
     ENOSPC,
+    ENOSYS,
     EOPNOTSUPP,
     EPERM,
     ERANGE,
@@ -52,11 +54,11 @@ def needs(step: Step, errno: int) -> frozenset[str]:
     beside = ("memory.usage_in_bytes", "cpu.idle", "cgroup.subtree_control", *cpusets)
     parent = dirname(group)
     above = ("cgroup.subtree_control", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpuset.cpus", "cpuset.mems")
-    # Of a resource that is not there, the file itself tells which ones are.
-    own = [path] if isinstance(step, Write) and basename(path).split(".", 1)[0] in _BY_RESOURCE else []
-    return frozenset(
-        [*own, *(f"{group}/{name}" for name in names + beside), *(f"{parent}/{name}" for name in above + names)]
-    )
+    # Of a resource that is not there, the file itself tells which ones are; of a program, whether it may be looked at.
+    is_own = basename(path).split(".", 1)[0] in _BY_RESOURCE or basename(path).startswith("@")
+    found = [path] if isinstance(step, Write) and is_own else []
+    found += [f"{group}/{name}" for name in names + beside]
+    return frozenset([*found, *(f"{parent}/{name}" for name in (*above, "devices.list", *names))])
 
 
 def explain(step: Step, errno: int, snapshot: Snapshot, done: tuple[Step, ...] = ()) -> CgctlError:
@@ -237,6 +239,44 @@ def _resource(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     return UnsupportedError(step.feature or basename(step.path), what)
 
 
+def _attached(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    """Explain what comes of attaching programs; they are asked for as features, and found out by trying."""
+    if not isinstance(step, Write) or not basename(step.path).startswith("@"):
+        return None
+    reason = {
+        ENOSYS: "this kernel has no bpf(2); it takes one with CONFIG_BPF_SYSCALL",
+        EOPNOTSUPP: "this kernel attaches no programs to groups; it takes one with CONFIG_CGROUP_BPF",
+        EPERM: "this process may not attach programs to groups: run as root in the first user namespace"
+        " (CAP_SYS_ADMIN, CAP_NET_ADMIN), or use v1",
+    }.get(errno)
+    if errno == EPERM and snapshot.errno(step.path) != EPERM:
+        reason = (
+            "this process may not load programs (CAP_BPF, CAP_SYS_ADMIN), or a group above has one that allows no"
+            " others beside it (attached without BPF_F_ALLOW_MULTI); run as root, or use another parent"
+        )
+    if reason:
+        return UnsupportedError(step.feature or basename(step.path), reason, step.since)
+    return {
+        EINVAL: f"it is no text of {basename(step.path)}; read the file for one",
+        E2BIG: "the group has 64 programs of others already; detach some",
+    }.get(errno)
+
+
+def _devices(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Write) or basename(step.path) not in {"devices.allow", "devices.deny"}:
+        return None
+    above = dirname(dirname(step.path))
+    allowed = "; ".join((snapshot.text(f"{above}/devices.list") or "nothing").splitlines())
+    if errno == EPERM and snapshot.text(f"{above}/devices.list") is not None:
+        return f"v1 allows no more than the group above (it allows {allowed}); allow it there, or ask for less"
+    if errno == EINVAL and step.data.startswith(b"a"):
+        return (
+            "v1 changes what holds by default only in a group without groups below; set devices= when the group is"
+            " made, or remove those below first"
+        )
+    return None
+
+
 def _mkdir(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     if not isinstance(step, Mkdir):
         return None
@@ -287,8 +327,10 @@ _RULES: Final[tuple[Rule, ...]] = (
     _vanished,
     _procs,
     _subtree_control,
+    _attached,
     _no_file,
     _partition,
+    _devices,
     _cpuset,
     _memory,
     _cpu,

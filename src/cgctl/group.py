@@ -441,7 +441,7 @@ class Group:
 
     def _file(self, name: str) -> str:
         prefix, _, rest = name.partition(".")
-        if not (prefix and rest) or "/" in name:
+        if not ((prefix and rest) or name.startswith("@")) or "/" in name:
             msg = f"interface file {name!r}: not a name such as 'memory.max'; give it without a directory"
             raise SpecError(msg)
         places = self.address.require()

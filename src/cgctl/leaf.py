@@ -40,7 +40,7 @@ class Leaf:
         self._existence = group._existence  # noqa: SLF001 - a leaf is guarded as a with block is
         self._existence.make(ephemeral=True)
         places = group.address.existing()
-        self._counts_memory = "memory" in controllers_in(group.system.filesystem, places)
+        self._counts_memory = "memory" in controllers_in(group.system.filesystem, group.system.layout, places)
         self._holder = self._nearest_with_memory()
         self._kills_before = _kills(_memory(self._holder))
 

@@ -194,7 +194,7 @@ def extend(address: Address, specs: Mapping[str, Any]) -> None:
     """
     filesystem = address.system.filesystem
     before = address.require()
-    held = {name: CONTROLLERS[name].spec() for name in controllers_in(filesystem, before)}
+    held = {name: CONTROLLERS[name].spec() for name in controllers_in(filesystem, address.system.layout, before)}
     added = {p.hierarchy.label: p for p in address.planned(held | dict(specs)) if p.hierarchy.label not in before}
     steps, _ = planned(address, (*added.values(), *before.values()), specs)
     execute(filesystem, steps)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from errno import EOPNOTSUPP
+from errno import EBADMSG, ENOSYS, EOPNOTSUPP, EPERM
 from typing import Any, Final
 
 import attrs
 
+from cgctl.bpf import is_attached
 from cgctl.controllers import CONTROLLERS, Controller, Limits, Row, Side, Stats
 from cgctl.errors import SpecError
 from cgctl.filesystem import Filesystem, read_all
@@ -18,17 +19,20 @@ from cgctl.plan.settings import files, held_spec
 __all__ = ["controllers_in", "read_limits", "read_stats"]
 
 _ABSENT: Final = GONE | {EOPNOTSUPP}
+_HIDDEN: Final = _ABSENT | {EPERM, ENOSYS, EBADMSG}
 
 Places = Mapping[str, Place]
 """Hierarchy label → the group's place in it, for hierarchies in which it is."""
 
 
-def controllers_in(filesystem: Filesystem, places: Places) -> tuple[str, ...]:
+def controllers_in(filesystem: Filesystem, layout: Layout, places: Places) -> tuple[str, ...]:
     """Return the names of the controllers that a group has, in the order of the table."""
     found: set[str] = set()
     for label, place in places.items():
         if label == UNIFIED:
-            found.update(name for name, controller in CONTROLLERS.items() if controller.everywhere)
+            everywhere = (controller for controller in CONTROLLERS.values() if controller.everywhere)
+            # One that v1 has as well may be there, where the group need not be.
+            found.update(controller.name for controller in everywhere if _rows_in(controller, layout, places))
             found.update(filesystem.read(place.file("cgroup.controllers")).decode().split())
             found.update(place.hierarchy.implicit)
         else:
@@ -40,12 +44,17 @@ def controllers_in(filesystem: Filesystem, places: Places) -> tuple[str, ...]:
 def read_limits(filesystem: Filesystem, layout: Layout, places: Places) -> Limits:
     """Return what the kernel holds of each controller that the group has."""
     specs = {}
-    for name in controllers_in(filesystem, places):
-        controller = layout.controller(name)
-        rows = controller.settings
-        snapshot = Snapshot(read_all(filesystem, files(rows, layout, lambda home: places[home.label])))
+    for name in controllers_in(filesystem, layout, places):
+        known = layout.controller(name)
+        controller = attrs.evolve(known, settings=_rows_in(known, layout, places))
+        snapshot = Snapshot(read_all(filesystem, files(controller.settings, layout, lambda home: places[home.label])))
         specs[name] = held_spec(controller, layout, snapshot, lambda home: places[home.label])
     return Limits(**specs)
+
+
+def _rows_in(controller: Controller, layout: Layout, places: Places) -> tuple[Row, ...]:
+    """Return the rows of the settings whose files are in a hierarchy in which the group is."""
+    return tuple(row for row in controller.settings if (found := layout.select(row)) and found[0].label in places)
 
 
 def read_stats(filesystem: Filesystem, layout: Layout, places: Places, names: Iterable[str]) -> Stats:
@@ -118,8 +127,9 @@ class _Reader:
             try:
                 self.texts[path] = self.filesystem.read(path).decode()
             except OSError as error:
-                # A file that this kernel has not, or has switched off (EOPNOTSUPP: no pressure accounting).
-                if error.errno not in _ABSENT:
+                # A file that this kernel has not, or has switched off (EOPNOTSUPP: no pressure accounting); who may
+                # not look at attached programs is told nothing of them.
+                if error.errno not in (_HIDDEN if is_attached(path) else _ABSENT):
                     raise
                 self.texts[path] = None
         return self.texts[path]

@@ -224,7 +224,9 @@ def _fresh(parent: Group | None, system: Any, controllers: Mapping[str, Any]) ->
 def _leaf_below(group: Group) -> Leaf:
     """Make a leaf with the controllers of the group, or with none where others' processes are in the way."""
     places = group.address.require()
-    controllers = {name: CONTROLLERS[name].spec() for name in controllers_in(group.system.filesystem, places)}
+    controllers = {
+        name: CONTROLLERS[name].spec() for name in controllers_in(group.system.filesystem, group.system.layout, places)
+    }
     try:
         return Leaf(_fresh(group, None, controllers))
     except UnsupportedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
@@ -33,6 +34,12 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("--cpuset-cpus 0-1 --cpuset-mems 0", {"cpuset": cgctl.Cpuset(cpus=(0, 1), mems=(0,))}),
     ("--pids-limit 64", {"pids": cgctl.Pids(max=64)}),
     ("--pids-limit -1", {"pids": cgctl.Pids(max=cgctl.MAX)}),
+    ("--device kvm", {"devices": cgctl.Devices(allow=["default", "kvm"])}),
+    ("--device /dev/x --device fuse:r", {"devices": cgctl.Devices(allow=["default", "/dev/x", "fuse r"])}),
+    ("--device /dev/x:/dev/x:rw", {"devices": cgctl.Devices(allow=["default", "/dev/x rw"])}),
+    ("--device-cgroup-rule 'c 42:* rwm'", {"devices": cgctl.Devices(allow=["default", "c 42:* rwm"])}),
+    ("--limit devices=null,zero", {"devices": cgctl.Devices(allow=["null", "zero"])}),
+    ("--limit devices.deny=kmsg", {"devices": cgctl.Devices(deny=["kmsg"])}),
     ("--limit memory.high=400M", {"memory": cgctl.Memory(high=400 << 20)}),
     ("-m 512m --limit memory.high=400M", {"memory": cgctl.Memory(max=512 << 20, swap_max=0, high=400 << 20)}),
     ("--limit pids=3 --limit cpu.weight=7", {"pids": cgctl.Pids(max=3), "cpu": cgctl.Cpu(weight=7)}),
@@ -53,6 +60,11 @@ REFUSED = [
     ("--cpu-quota 100000 --cpu-period x", "not a whole number"),
     ("--cpuset-cpus 3-1", "ascending range"),
     ("--pids-limit -2", "out of range"),
+    ("--device /dev/x:/dev/y:r", "makes no node of another name; give /dev/x:r"),
+    ("--device /dev/x:q", "access='q': not an access"),
+    ("--device nosuch", "no name that cgctl knows"),
+    ("--device-cgroup-rule 'c 1'", "is not a rule"),
+    ("--device kvm --limit devices.allow=null", "was given before"),
     ("--memory-swappiness 1000", "out of range"),
     ("--limit memory", "is not a setting"),
     ("--limit nosuch=1", "no controller 'nosuch'"),
@@ -69,7 +81,7 @@ def _limits(arguments: str) -> tuple[dict[str, Any], str]:
         found.update(parse_specs(limits_of(flags)))
         assert flags == {}
 
-    result = CliRunner().invoke(probe, arguments.split(), standalone_mode=False)
+    result = CliRunner().invoke(probe, shlex.split(arguments), standalone_mode=False)
     if isinstance(result.exception, AssertionError):
         raise result.exception
     return found, str(result.exception or "")

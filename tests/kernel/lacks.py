@@ -212,6 +212,10 @@ FEATURES: dict[str, Lack] = {
     "perf_event": Lack(
         lambda: "v1:perf_event" in hierarchies() or "v2" in hierarchies(), "no hierarchy has perf_event here"
     ),
+    "devices": Lack(
+        lambda: "v1:devices" in hierarchies() or _bpf(),
+        "neither v1's controller devices nor programs on v2 groups (CONFIG_CGROUP_BPF, CAP_BPF)",
+    ),
     "pages of 2MB": Lack(
         lambda: "CGCTL_VM_KERNEL" in os.environ and "2MB" in huge_pages(),
         "the machine's huge pages are not the tests' to allocate, or there are none of 2 MiB",
@@ -219,6 +223,7 @@ FEATURES: dict[str, Lack] = {
     "v1 memory": _in_v1("memory"),
     "v1 cpu": _in_v1("cpu"),
     "v1 cpuset": _in_v1("cpuset"),
+    "v1 devices": _in_v1("devices"),
     "v2": Lack(lambda: "v2" in hierarchies(), "no v2 hierarchy is mounted"),
     "no v2": Lack(lambda: "v2" not in hierarchies(), "a v2 hierarchy is mounted"),
     "v2 memory": Lack(lambda: "memory" in v2_controllers(), "controller memory is not in the v2 hierarchy"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,15 @@ _SPECS: dict[str, Any] = {
     "cpu": cgctl.Cpu(max=0.5, period_usec=50_000, weight=333),
     "cpuset": cgctl.Cpuset(cpus=(0,)),
     "pids": cgctl.Pids(max=7),
+    "devices": cgctl.Devices(allow=["null", "c 136:* rw"]),
 }
+_PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+"""Where the shell finds the Python that has cgctl, as it does where an environment is active."""
 
 
 def _contents(group: cgctl.Group) -> dict[str, bytes | str]:
     """Read all interface files of a group, in every hierarchy, but for the periods of quota that have passed."""
-    found: dict[str, bytes | str] = {}
+    found: dict[str, bytes | str] = {"@devices": repr(group.limits().devices)}
     for directory in group.paths().values():
         for path in sorted(Path(directory).iterdir()):
             if path.is_file() and path.name != "cpu.stat":
@@ -37,11 +42,13 @@ def _contents(group: cgctl.Group) -> dict[str, bytes | str]:
 
 
 def _specs(*controllers: str) -> dict[str, Any]:
-    return {name: _SPECS[name] for name in controllers if lacks.version_of(name)}
+    return {name: _SPECS[name] for name in controllers if name in lacks.FEATURES and lacks.FEATURES[name].probe()}
 
 
 @pytest.mark.parametrize("name_below", ["", "/a/b"])
-@pytest.mark.parametrize("controllers", [["memory"], ["cpu"], ["cpuset"], ["pids"], list(_SPECS)], ids=" ".join)
+@pytest.mark.parametrize(
+    "controllers", [["memory"], ["cpu"], ["cpuset"], ["pids"], ["devices"], list(_SPECS)], ids=" ".join
+)
 def test_same_files(controllers: list[str], name_below: str, name: str, make: Make) -> None:
     """Every interface file reads the same as in the group that create made."""
     lacks.require(*controllers)
@@ -50,7 +57,8 @@ def test_same_files(controllers: list[str], name_below: str, name: str, make: Ma
     group.remove()
     script = str(group.plan())
     try:
-        subprocess.run(["sh"], input=script, text=True, check=True, capture_output=True)
+        env = os.environ | {"PATH": _PATH}
+        subprocess.run(["sh"], input=script, text=True, check=True, capture_output=True, env=env)
 
         assert _contents(group) == made
         assert len(group.plan()) == 0

@@ -40,8 +40,11 @@ def test_file_is_there(controller: str, row: Row, make: Make) -> None:
         if side and (label == "unified") == (version == 2) and _lives(side.controller, label, directory)
     ]
     for side, directory in sides[:1]:
-        there = Path(_root(directory) if side.root else directory, side.file).exists()
-        assert there or lacks.is_excused(side.file), f"{side.file} is neither there nor in the table of lacks"
+        is_program, place = side.file.startswith("@"), _root(directory) if side.root else directory
+        there = lacks.FEATURES["attached programs"].probe() if is_program else Path(place, side.file).exists()
+        assert there or is_program or lacks.is_excused(side.file), (
+            f"{side.file} is neither there nor in the table of lacks"
+        )
         assert value is not None or not there or lacks.is_excused_key(row.attribute)
     assert value is None or sides
 

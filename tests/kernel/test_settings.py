@@ -20,6 +20,8 @@ _LAST = max(os.sched_getaffinity(0))
 SIZES = lacks.huge_pages() or ("2MB",)
 TABLE = {name: controller.of(SIZES) for name, controller in CONTROLLERS.items()}
 """The controllers, with the rows that this machine's huge pages give them."""
+_TTY = cgctl.DeviceRule("c", 5, 0, "r")
+_DEVICES = (cgctl.DeviceRule("c", 1, 3), cgctl.DeviceRule("c", 136, "*", "rw"))
 
 # Attribute → specs to give, one after the other, and what the kernel then holds of that attribute (``...``: just that).
 VALUES: dict[str, list[tuple[dict[str, Any], Any]]] = {
@@ -54,6 +56,13 @@ VALUES: dict[str, list[tuple[dict[str, Any], Any]]] = {
     "memory.soft_limit": [({"soft_limit": "32M"}, 32 * _M), ({"soft_limit": MAX}, MAX)],
     "memory.swappiness": [({"swappiness": 10}, 10), ({"swappiness": 100}, 100)],
     "memory.oom_kill_disable": [({"oom_kill_disable": True}, True), ({"oom_kill_disable": False}, False)],
+    "devices.default": [({"default": "deny"}, "deny"), ({"default": "allow"}, "allow")],
+    "devices.deny": [({"allow": ["null"]}, ()), ({"default": "allow"}, ())],
+    "devices.allow": [
+        ({"allow": ["null", "c 136:* rw"]}, _DEVICES),
+        ({"allow": ["tty r"]}, (_TTY,)),
+        ({"allow": []}, ()),
+    ],
     "pids.max": [({"max": 0}, 0), ({"max": 5}, 5), ({"max": MAX}, MAX)],
     # The kernel rounds down to whole pages, as cgctl says beforehand.
     **{
@@ -83,13 +92,23 @@ ROWS = [
 
 def _is_here(row: Row) -> bool:
     side = _side(row)
+    if side is not None and side.file.startswith("@"):
+        return lacks.FEATURES["attached programs"].probe()
     return side is not None and side.file in lacks.files(_version(row))
 
 
 def _version(row: Row) -> int:
-    side = row.v2 or row.v1
-    assert side is not None
-    return lacks.version_of(side.controller) if side.controller != "cgroup" else 2 * ("v2" in lacks.hierarchies())
+    """Return the version whose side of a row is used here; 0 for none."""
+    for version in (row.prefer, 3 - row.prefer):
+        side = row.side(version)
+        if side is None:
+            continue
+        if side.controller == "cgroup":
+            if "v2" in lacks.hierarchies():
+                return 2
+        elif row.v1 is None or row.v2 is None or lacks.version_of(side.controller) == version:
+            return lacks.version_of(side.controller)
+    return 0
 
 
 def _side(row: Row) -> Any:

@@ -140,7 +140,8 @@ class Machine:
         self.files |= {home.file(directory, name): text for name, text in names.items() if name not in self.without}
 
     def _core(self) -> dict[str, str]:
-        return {row.v2.file: f"{row.v2.default}\n" for row in CONTROLLERS["core"].settings if row.v2}
+        rows = (row for controller in CONTROLLERS.values() if controller.everywhere for row in controller.settings)
+        return {row.v2.file: f"{row.v2.default}\n" for row in rows if row.v2 and row.v2.controller == CORE}
 
     def _settings(self, home: Hierarchy, controllers: Iterable[str]) -> dict[str, str]:
         texts = {"memory.swappiness": "60", "memory.oom_control": _OOM_CONTROL}

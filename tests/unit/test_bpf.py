@@ -37,6 +37,7 @@ from cgctl.bpf.assembly import (
     store,
 )
 from cgctl.bpf.machine import Fault, MapReference, Pointer, run
+from tests.unit import CALM
 
 _U64 = st.integers(0, 2**64 - 1)
 _IMM = st.integers(-(2**31), 2**31 - 1)
@@ -117,6 +118,7 @@ class TestAssembly:
         with pytest.raises(ValueError, match="12 bytes"):
             decode(bytes(12))
 
+    @CALM
     @given(st.lists(st.builds(Instruction, *[st.integers(0, n) for n in (255, 15, 15)], st.integers(-9, 9), _IMM)))
     def test_there_and_back(self, instructions: list[Instruction]) -> None:
         """Reading what was encoded gives the same instructions."""
@@ -139,6 +141,7 @@ class TestMachine:
             (Op.MOV, lambda _a, b: b),
         ],
     )
+    @CALM
     @given(held=_U64, other=_IMM)
     def test_arithmetic(self, op: Op, expected: Any, held: int, other: int) -> None:
         """All operations are on 64 bits, and numbers are extended by their sign."""
@@ -159,6 +162,7 @@ class TestMachine:
             (Compare.SET, lambda a, b: a & b > 0),
         ],
     )
+    @CALM
     @given(held=st.integers(0, 9) | _U64, other=st.integers(0, 9) | _IMM)
     def test_comparison(self, test: Compare, expected: Any, held: int, other: int) -> None:
         """All comparisons are unsigned, of 64 bits."""

@@ -20,6 +20,7 @@ from cgctl.controllers import (
     Cpu,
     Cpuset,
     CpuStats,
+    Devices,
     Dmem,
     Hugetlb,
     HugetlbPages,
@@ -144,6 +145,9 @@ CASES: list[tuple[str, Any, File, File]] = [
     ),
     ("dmem.low", Dmem(low={"r": 0}), ("dmem.low", "r 0"), ("dmem.low", "r 0")),
     ("dmem.min", Dmem(min={"r": MAX}), ("dmem.min", "r max"), ("dmem.min", "r max")),
+    ("devices.allow", Devices(allow=["null"]), None, ("@devices", "deny a *:* rwm\nallow c 1:3 rwm")),
+    ("devices.deny", Devices(deny=["null r"]), None, ("@devices", "allow a *:* rwm\ndeny c 1:3 r")),
+    ("devices.default", Devices(default="deny"), None, ("@devices", "deny a *:* rwm")),
     ("core.max_depth", Core(max_depth=0), None, ("cgroup.max.depth", "0")),
     ("core.max_descendants", Core(max_descendants=MAX), None, ("cgroup.max.descendants", "max")),
     ("core.pressure", Core(pressure=False), None, ("cgroup.pressure", "0")),
@@ -166,6 +170,10 @@ READ: list[tuple[str, int, dict[str, str], Any]] = [
     ("cpu.weight", 2, {"cpu.weight": "100\n", "cpu.idle": "0\n"}, 100),
     ("cpu.weight", 1, {"cpu.shares": "262144\n"}, 10000),
     ("cpu.uclamp_max", 2, {"cpu.uclamp.max": "50.56\n"}, 50.56),
+    ("devices.default", 1, {"devices.list": "a *:* rwm\n"}, "allow"),
+    ("devices.default", 1, {"devices.list": ""}, "deny"),
+    ("devices.allow", 1, {"devices.list": "c 1:3 rwm\nc 4:* \nc 136:* rw\n"}, Devices(allow=["null", "pts rw"]).allow),
+    ("devices.deny", 1, {"devices.list": "a *:* rwm\n"}, ()),
     ("cpuset.cpus", 2, {"cpuset.cpus": "\n"}, ()),
     ("hugetlb.max.2MB", 1, {"hugetlb.2MB.limit_in_bytes": "9223372036852678656\n"}, MAX),
     ("hugetlb.max.2MB", 1, {"hugetlb.2MB.limit_in_bytes": "9223372035781033984\n"}, MAX),  # as it is for 1GB
@@ -391,7 +399,7 @@ class TestTable:
 
             assert sides, f"{name}.{row.attribute}"
             # cpu.stat and *.pressure are v2 core files, of the controller's name nevertheless
-            prefixes = {side.file.split(".")[0] for side in sides}
+            prefixes = {side.file.split(".")[0].removeprefix("@") for side in sides}
             assert prefixes <= {name, "cgroup", "cpuacct"}, f"{name}.{row.attribute}"
 
     def test_every_case_is_covered(self) -> None:

@@ -86,10 +86,13 @@ def put(group: int, kind: Kind, code: bytes) -> None:
         code: what it does.
 
     Raises:
-        OSError: as :func:`look`; ``EPERM`` also where a program above was attached so that no others go with it.
+        OSError: as :func:`look`; ``EPERM`` also where programs may be attached but not looked at (CAP_BPF without
+            CAP_SYS_ADMIN), and where a program above was attached so that no others go with it.
     """
     look(group, kind)  # whatever is wrong with the group is told before anything is loaded
     with syscall.closing(syscall.load(kind.type, kind.attach_type, kind.name, code)) as program:
+        # Who may attach programs but not look at them (CAP_BPF without CAP_SYS_ADMIN) would attach one after the other.
+        os.close(syscall.open_program(syscall.program_info(program).id))
         for _attempt in range(_TRIES):
             if _swapped(group, kind, program):
                 break

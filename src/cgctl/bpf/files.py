@@ -9,8 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from errno import ENOENT
+from errno import EBADMSG, EINVAL, ENOENT
 from typing import Final, Protocol
+
+import attrs
+
+from cgctl.bpf.attachment import Kind, look, put, take
+from cgctl.bpf.devices import compile_rules, read_rules
+from cgctl.bpf.syscall import AttachType, ProgramType
+from cgctl.controllers.devices import Devices, format_text, parse_text
 
 __all__ = ["FILES", "File", "read", "write"]
 
@@ -25,7 +32,41 @@ class File(Protocol):
         """Attach what a text says, in place of what is attached; ``EINVAL`` if it is no such text."""
 
 
-FILES: Final[Mapping[str, File]] = {}
+@attrs.frozen
+class _Devices:
+    """``@devices``: which device nodes may be used; see :mod:`cgctl.controllers.devices`."""
+
+    kind: Kind
+
+    def read(self, group: int) -> bytes:
+        found = look(group, self.kind)
+        try:
+            # Where an update was interrupted there is more than one; the next update leaves the last.
+            rules = [read_rules(program.code or b"") for program in found.ours] or [Devices(default="allow")]
+        except ValueError:
+            shown = "is not shown (bpf_jit_harden)" if found.ours[-1].code is None else "is of another release"
+            raise OSError(
+                EBADMSG, f"{os.strerror(EBADMSG)} (the code of program {found.ours[-1].id} {shown})"
+            ) from None
+        lines = [format_text(rules[-1]), *(f"other {program.name or program.id}" for program in found.others)]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def write(self, group: int, data: bytes) -> None:
+        try:
+            devices = parse_text(data.decode())
+        except ValueError:
+            raise OSError(EINVAL, os.strerror(EINVAL)) from None
+        if devices == Devices(default="allow"):
+            take(group, self.kind)
+        else:
+            put(group, self.kind, compile_rules(devices))
+
+
+FILES: Final[Mapping[str, File]] = {
+    "@devices": _Devices(
+        Kind(name="cgctl_devices", type=ProgramType.CGROUP_DEVICE, attach_type=AttachType.CGROUP_DEVICE)
+    ),
+}
 """File name → sort of program."""
 
 

@@ -155,13 +155,13 @@ def attach(group: int, attach_type: AttachType, program: int, *, replace: int | 
     Raises:
         OSError: ``ENOENT``: what was to be replaced is not attached any more; ``EINVAL``: the kernel is older than
             5.6 and cannot replace, or was built without CONFIG_CGROUP_BPF; ``EPERM``: a program above was attached
-            so that no others go with it.
+            so that no others go with it; ``E2BIG``: the group has 64 programs already.
     """
     flags = _ALLOW_MULTI | (0 if replace is None else _REPLACE)
     try:
         _bpf(_Command.PROG_ATTACH, struct.pack("=5I", group, program, attach_type, flags, replace or 0))
     except OSError as error:
-        if error.errno != E2BIG:
+        if error.errno != E2BIG or replace is None:
             raise
         # An older kernel knows neither the flag nor the field.
         raise OSError(EINVAL, os.strerror(EINVAL)) from None

@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 import cgctl
-from cgctl.controllers import CONTROLLERS
+from cgctl.controllers import CONTROLLERS, Controller
 
 __all__ = [
     "Bench",
@@ -113,11 +113,25 @@ def controllers(bench: Bench) -> Iterator[Finding]:
         home = next((home for each in (name, *controller.v1) if (home := layout.locate(each))), None)
         if name == "core":
             continue
-        if home is None:
+        if home is None and controller.everywhere and layout.unified:
+            yield _attached(bench.system, controller, layout.unified.mount_point)
+        elif home is None:
             reason, fix = "it is in no mounted hierarchy", f"mount it, or boot with cgroup_enable={name}"
             yield Finding(name=f"controller {name}", ok=False, reason=reason, fix=fix)
         else:
             yield Finding(name=f"controller {name}", ok=True, found=f"v{home.version}, hierarchy {home.label}")
+
+
+def _attached(system: cgctl.System, controller: Controller, root: str) -> Finding:
+    """Tell whether what v2 has no controller of can be done by programs that are attached to its groups."""
+    file = next(row.v2.file for row in controller.settings if row.v2)
+    name, found = f"controller {controller.name}", "v2, by programs attached to groups"
+    try:
+        system.filesystem.read(f"{root}/{file}")
+    except OSError as error:
+        fix = "run as root, with a kernel that has CONFIG_CGROUP_BPF"
+        return Finding(name=name, ok=False, reason=f"{found}: {error.strerror}", fix=fix)
+    return Finding(name=name, ok=True, found=found)
 
 
 def own_group(bench: Bench) -> Iterator[Finding]:

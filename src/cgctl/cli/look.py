@@ -10,7 +10,17 @@ import attrs
 import click
 
 import cgctl
-from cgctl.cli.output import JSON_OPTION, human_duration, human_size, plain, print_json, print_rich, print_table, shown
+from cgctl.cli.output import (
+    JSON_OPTION,
+    human_duration,
+    human_size,
+    listed,
+    plain,
+    print_json,
+    print_rich,
+    print_table,
+    shown,
+)
 from cgctl.cli.settings import describe
 from cgctl.controllers import BYTES, CONTROLLERS, USEC
 
@@ -132,7 +142,7 @@ def _parts(name: str, value: Any, *, everything: bool) -> Iterator[tuple[str, st
 def _text(name: str, value: Any) -> str:
     parts = name.split(".")
     if isinstance(value, tuple):
-        return cgctl.convert.format_cpu_list(value)
+        return listed(value) or "none"
     if isinstance(value, float):
         return f"{value:.2f}%"
     if not isinstance(value, int):

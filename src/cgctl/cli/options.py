@@ -6,6 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
+import attrs
 import click
 
 import cgctl
@@ -44,6 +45,20 @@ _FLAGS: Final = (
     click.option("--cpuset-mems", metavar="LIST", help="Memory nodes to allocate from."),
     click.option("--pids-limit", metavar="N", help="Processes and threads at once; -1: unlimited."),
     click.option(
+        "--device",
+        "devices",
+        multiple=True,
+        metavar="DEVICE[:rwm]",
+        help="Allow a device, such as /dev/fuse or kvm, and docker's default ones, and no others. Repeatable.",
+    ),
+    click.option(
+        "--device-cgroup-rule",
+        "device_rules",
+        multiple=True,
+        metavar="RULE",
+        help="The same by numbers, such as 'c 42:* rwm'.",
+    ),
+    click.option(
         "--limit",
         "limits",
         multiple=True,
@@ -56,7 +71,7 @@ _FLAGS: Final = (
 _ZERO: Final = ("memory", "memory_swap", "cpus", "cpu_period", "cpu_quota", "cpu_shares", "pids_limit")
 _OTHERS: Final = (
     *("memory_reservation", "memory_swappiness", "oom_kill_disable", "cpu_weight", "cpuset_cpus", "cpuset_mems"),
-    "limits",
+    *("devices", "device_rules", "limits"),
 )
 
 
@@ -85,7 +100,13 @@ def limits_of(flags: dict[str, Any], settings: tuple[str, ...] = ()) -> dict[str
             flag = f"--{name.replace('_', '-')}"
             msg = f"{flag} 0: docker reads this as not set, and the kernel as nothing at all; leave it out for no limit"
             raise click.UsageError(msg)
-    wishes: Wishes = {"cpuset": _cpuset(given), "cpu": _cpu(given), "memory": _memory(given), "pids": _pids(given)}
+    wishes: Wishes = {
+        "cpuset": _cpuset(given),
+        "cpu": _cpu(given),
+        "memory": _memory(given),
+        "pids": _pids(given),
+        "devices": _devices(given),
+    }
     return specs(parse_settings(words, {name: values for name, values in wishes.items() if values}))
 
 
@@ -133,6 +154,22 @@ def _cpuset(given: dict[str, Any]) -> dict[str, Any]:
 def _pids(given: dict[str, Any]) -> dict[str, Any]:
     wanted = given["pids_limit"]
     return _set(max=cgctl.MAX if wanted is not None and wanted.strip() == "-1" else wanted)
+
+
+def _devices(given: dict[str, Any]) -> dict[str, Any]:
+    rules = [*map(_device, given["devices"]), *map(cgctl.DeviceRule.parse, given["device_rules"])]
+    return {"allow": (*cgctl.DEVICES_DEFAULT, *rules)} if rules else {}
+
+
+def _device(text: str) -> cgctl.DeviceRule:
+    """Read docker's ``/dev/sdc:/dev/sdc:r``; cgctl makes no nodes, so it can have no other name inside."""
+    name, *more = text.split(":")
+    access = more.pop() if more and not more[-1].startswith("/") else "rwm"
+    if more not in ([], [name]):
+        msg = f"--device {text}: cgctl makes no node of another name; give {name}:{access}"
+        raise click.UsageError(msg)
+    rule = cgctl.DeviceRule.parse(name)
+    return attrs.evolve(rule, access=access)
 
 
 def _whole(flag: str, text: str) -> int:

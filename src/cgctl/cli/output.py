@@ -11,11 +11,14 @@ from typing import IO, Any, Final
 import attrs
 import click
 
+import cgctl
+
 __all__ = [
     "JSON_OPTION",
     "complain",
     "human_duration",
     "human_size",
+    "listed",
     "plain",
     "print_json",
     "print_rich",
@@ -91,6 +94,13 @@ def shown(name: str) -> str:
     return "".join(
         c if c.isprintable() or "\udc80" <= c <= "\udcff" else c.encode("unicode_escape").decode() for c in name
     )
+
+
+def listed(values: Sequence[Any]) -> str:
+    """Write a list: numbers as the kernel writes those of processors, all else with commas in between."""
+    if all(isinstance(value, int) for value in values):
+        return cgctl.convert.format_cpu_list(values)
+    return ",".join(map(str, values))
 
 
 def human_size(value: int) -> str:

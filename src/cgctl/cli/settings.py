@@ -9,6 +9,7 @@ import attrs
 import click
 
 import cgctl
+from cgctl.cli.output import listed
 from cgctl.controllers import BYTES, CONTROLLERS, Controller
 
 __all__ = ["Wishes", "describe", "parse_settings", "specs"]
@@ -87,7 +88,7 @@ def _text(unit: str, value: Any) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, tuple):
-        return cgctl.convert.format_cpu_list(value)
+        return listed(value)
     if isinstance(value, Mapping):
         return ",".join(f"{key} {_inside(unit, each)}" for key, each in value.items())
     if unit.startswith(BYTES) and isinstance(value, int):

@@ -7,12 +7,13 @@ from typing import Any, Final, TypedDict
 
 import attrs
 
-from cgctl.controllers import core, cpu, cpuset, dmem, hugetlb, memory, misc, perf_event, pids, rdma
+from cgctl.controllers import core, cpu, cpuset, devices, dmem, hugetlb, memory, misc, perf_event, pids, rdma
 from cgctl.controllers._row import CORE, SIZE, Controller, Row, Side
 from cgctl.controllers._values import BYTES, USEC
 from cgctl.controllers.core import Core, CoreStats
 from cgctl.controllers.cpu import Cpu, CpuStats
 from cgctl.controllers.cpuset import Cpuset, CpusetStats, Partition
+from cgctl.controllers.devices import DEVICES_DEFAULT, DeviceRule, Devices, DevicesStats
 from cgctl.controllers.dmem import Dmem, DmemStats
 from cgctl.controllers.hugetlb import Hugetlb, HugetlbPages, HugetlbStats
 from cgctl.controllers.memory import Memory, MemoryEvents, MemoryStat, MemoryStats, SwapEvents
@@ -27,6 +28,7 @@ __all__ = [
     "BYTES",
     "CONTROLLERS",
     "CORE",
+    "DEVICES_DEFAULT",
     "SIZE",
     "USEC",
     "Controller",
@@ -37,6 +39,9 @@ __all__ = [
     "CpuStats",
     "Cpuset",
     "CpusetStats",
+    "DeviceRule",
+    "Devices",
+    "DevicesStats",
     "Dmem",
     "DmemStats",
     "Hugetlb",
@@ -65,7 +70,7 @@ __all__ = [
 
 CONTROLLERS: Final[Mapping[str, Controller]] = {
     module.CONTROLLER.name: module.CONTROLLER
-    for module in (core, cpuset, cpu, memory, hugetlb, pids, rdma, misc, dmem, perf_event)
+    for module in (core, cpuset, cpu, memory, hugetlb, pids, devices, rdma, misc, dmem, perf_event)
 }
 """Name → controller, in the order in which limits are written."""
 
@@ -80,6 +85,7 @@ class Limits:
     memory: Memory | None = None
     hugetlb: Hugetlb | None = None
     pids: Pids | None = None
+    devices: Devices | None = None
     rdma: Rdma | None = None
     misc: Misc | None = None
     dmem: Dmem | None = None
@@ -96,6 +102,7 @@ class Stats:
     memory: MemoryStats | None = None
     hugetlb: HugetlbStats | None = None
     pids: PidsStats | None = None
+    devices: DevicesStats | None = None
     rdma: RdmaStats | None = None
     misc: MiscStats | None = None
     dmem: DmemStats | None = None
@@ -111,6 +118,7 @@ class ControllerKeywords(TypedDict, total=False):
     memory: Memory | int | str | Max | None
     hugetlb: Hugetlb | Mapping[str | int, Size] | str | None
     pids: Pids | int | str | Max | None
+    devices: Devices | Iterable[DeviceRule | str] | None
     rdma: Rdma | Mapping[str, Mapping[str, Size]] | str | None
     misc: Misc | Mapping[str, Size] | str | None
     dmem: Dmem | Mapping[str, Size] | str | None

@@ -72,6 +72,10 @@ class Codec:
         """Return what is to be written, one ``write(2)`` each, to a file that reads *held* (``None``: not known)."""
         return () if held is not None and self.same(held, wanted, page_size) else (wanted,)
 
+    def route(self, file: str, line: str) -> tuple[str, str]:
+        """Return the file that takes a pending line, and the line as it takes it, where it is not the row's file."""
+        return file, line
+
 
 @attrs.frozen(kw_only=True)
 class Text(Codec):

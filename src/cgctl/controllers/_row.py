@@ -45,6 +45,7 @@ class Side:
         root: the file is in the hierarchy's root alone, and tells of the machine.
         verified: the kernel may take a value and then say that it does not hold, so it is read back; also when what
             `also` leads here from changes, if it held before.
+        passing: the errno of a refusal that may pass: a group below that was just removed counts for a moment longer.
     """
 
     controller: str
@@ -56,13 +57,13 @@ class Side:
     since: str | None = None
     sum: bool = False
     root: bool = False
+    verified: bool = False
+    passing: int | None = None
 
     def of(self, size: str) -> Side:
         """Return the side of one size of huge pages."""
         also = tuple(name.replace(SIZE, size) for name in self.also)
         return attrs.evolve(self, file=self.file.replace(SIZE, size), also=also)
-
-    verified: bool = False
 
 
 @attrs.frozen(kw_only=True)

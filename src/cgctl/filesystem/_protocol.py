@@ -15,7 +15,7 @@ class Filesystem(Protocol):
     """
 
     def read(self, path: str) -> bytes:
-        """Return a file's whole content; for ``stat:PATH``, what the path names (:func:`cgctl.mounts.parse_status`)."""
+        """Return a file's whole content; for ``stat:PATH``, what the path names (``cgctl.mounts.parse_status``)."""
 
     def write(self, path: str, data: bytes) -> None:
         """Write *data* with one ``write(2)``; the file must be there."""

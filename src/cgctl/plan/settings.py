@@ -15,7 +15,7 @@ from cgctl.layout import Hierarchy, Layout
 from cgctl.plan.order import ordered
 from cgctl.plan.place import Place
 from cgctl.plan.snapshot import Snapshot
-from cgctl.plan.steps import Write
+from cgctl.plan.steps import SETTLE, Write
 
 __all__ = ["Find", "asked", "files", "held_spec", "probes", "resolved", "writes"]
 
@@ -106,15 +106,17 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
     for name in ordered(controller.name, version, held.texts(), changed):
         attribute, home, side = sides[name]
         for line in pending[name]:
+            file, data = side.codec.route(name, line)
             yield Write(
-                path=find(home).file(name),
-                data=line.encode(),
+                path=find(home).file(file),
+                data=data.encode(),
                 feature=f"{controller.name}.{attribute}",
                 since=side.since,
                 missing_ok=side.optional and attribute in optional,
+                retry=attrs.evolve(SETTLE, errno=side.passing) if side.passing else None,
                 undo=_undo(attribute, values.get(attribute), wanted, sides.values()),
                 expect=line.encode() if side.verified else None,
-                because=f"{controller.name}.{attribute} = {getattr(wanted, attribute)}",
+                because=f"{controller.name}.{attribute} = {_shown(getattr(wanted, attribute))}",
             )
 
 
@@ -146,6 +148,11 @@ def _undo(attribute: str, before: Any, wanted: Any, sides: Iterable[tuple[str, H
     if before is None or not any(side.verified for side in found.values()):
         return None
     return found[attribute].codec.encode(before, wanted).encode()
+
+
+def _shown(value: Any) -> str:
+    """Write a value for the reader of a plan."""
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 def _merged(held: Any, asked: Any) -> Any:
@@ -238,11 +245,11 @@ def _select(controller: Controller, layout: Layout, row: Row) -> tuple[Hierarchy
     if selected:
         return selected
     feature = f"{controller.name}.{row.attribute}"
-    if controller.everywhere or any(layout.locate(name) for name in (controller.name, *controller.v1)):
+    if row.reason and (controller.everywhere or any(layout.locate(name) for name in (controller.name, *controller.v1))):
         raise UnsupportedError(feature, row.reason)
     reason = (
         f"controller {controller.name!r} is in no mounted hierarchy (mounted: {layout});"
-        f" mount it, or boot with cgroup_enable={controller.name}"
+        f" mount it, or {'a v2 hierarchy' if controller.everywhere else f'boot with cgroup_enable={controller.name}'}"
     )
     raise UnsupportedError(feature, reason)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["ENABLE", "JOIN", "REMOVE", "Mkdir", "Plan", "Retry", "Rmdir", "Signal", "Step", "Write"]
+__all__ = ["ENABLE", "JOIN", "REMOVE", "SETTLE", "Mkdir", "Plan", "Retry", "Rmdir", "Signal", "Step", "Write"]
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +38,9 @@ JOIN: Final = Retry(errno=EINVAL, delay_usec=1_000, total_usec=150_000, longest_
 
 ENABLE: Final = Retry(errno=EBUSY, delay_usec=1_000, total_usec=100_000, longest_usec=10_000)
 """A group whose last process was just moved away may still look busy; crun ``write_controller_file``."""
+
+SETTLE: Final = Retry(errno=EINVAL, delay_usec=1_000, total_usec=500_000)
+"""A group that was removed is taken off its parent's list a grace period later."""
 
 REMOVE: Final = Retry(errno=EBUSY, delay_usec=1_000, total_usec=5_000_000)
 """Killed processes leave their group a little later."""
@@ -73,7 +76,7 @@ class Write:
     """Write one line to an interface file, with one ``write(2)``.
 
     Attributes:
-        path: the file.
+        path: the file; one whose name begins with ``@`` is a program attached to the group (:mod:`cgctl.bpf`).
         data: what to write.
         feature: the setting's name, when the file's absence means that the kernel has no such feature.
         since: the kernel release that first has it.
@@ -105,6 +108,8 @@ class Write:
     def shell(self) -> str:
         """The step as a line of shell."""
         text, path = self.data.decode().rstrip("\n"), shlex.quote(self.path)
+        if self.path.rpartition("/")[2].startswith("@"):
+            return f"python3 -m cgctl.bpf write {path} {shlex.join(text.splitlines())}"
         line = f"echo {shlex.quote(text)} > {path}" if text else f"echo > {path}"
         if self.missing_ok:
             return f"[ ! -e {path} ] || {line}"
