@@ -33,7 +33,7 @@ def chroot(root: Path, *argv: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/bin"},
+        env={"PATH": "/bin:/usr/bin"},
     )
     assert done.stderr == ""
     return done.stdout
@@ -102,6 +102,15 @@ class TestFiles:
 
         assert links == {"/bin/tool": "../usr/tools/tool", "/usr/tools": "/opt/real"}
         assert os.readlink(tmp_path / "app/usr/tools") == "/opt/real"
+
+    def test_merged_directories(self, tmp_path: Path, source: Path) -> None:
+        """Where /sbin is a link to a directory that is brought, it is so in there, whichever name was asked for."""
+        link(source, "/sbin", "bin")
+        link(source, "/lib", "usr/lib")
+        (source / "usr/lib").mkdir(parents=True)
+        made = cgctl.Rootfs.build(tmp_path / "app", ["/bin/x"], source=source)
+
+        assert [entry.path for entry in made.entries if entry.kind == "link"] == ["/sbin"]
 
     def test_links_lead_nowhere_else(self, tmp_path: Path, source: Path) -> None:
         """A link of the source is followed inside of it: no file of the machine can be had by one."""

@@ -22,6 +22,7 @@ Kind = Literal["directory", "file", "link"]
 
 _HEAD: Final = 256  # as much of a first line as the kernel reads
 _DEEPEST: Final = 4  # interpreters of interpreters; the kernel has 5 levels
+_MERGED: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # into /usr, on most machines
 _MODE: Final = 0o777  # without setuid, setgid and sticky
 
 
@@ -98,6 +99,9 @@ class Collector:
         """Return all entries, directories before what is in them."""
         if self._libraries.needs_cache:  # in there too, the loader must find them
             self._bring(CACHE)
+        for name in _MERGED:
+            if self._source.exists(name) and (found := self._source.find(name)).links and found.path in self.entries:
+                self._bring(name)
         return tuple(self.entries[path] for path in sorted(self.entries))
 
     def add_directory(self, path: str, mode: int) -> None:
