@@ -66,6 +66,7 @@ from cgctl.units import MAX
 if TYPE_CHECKING:
     from cgctl import convert, testing
     from cgctl.launch.process import Process
+    from cgctl.launch.sandbox import Mount, Sandbox
     from cgctl.rootfs import Rootfs
     from cgctl.runner import Completed, popen, run
 
@@ -101,6 +102,7 @@ __all__ = [
     "MemoryStats",
     "Misc",
     "MiscStats",
+    "Mount",
     "OutOfMemoryError",
     "Partition",
     "PerfEvent",
@@ -113,6 +115,7 @@ __all__ = [
     "Rdma",
     "RdmaStats",
     "Rootfs",
+    "Sandbox",
     "SpecError",
     "Stats",
     "StepError",
@@ -130,8 +133,10 @@ __all__ = [
 # The launcher is needed only by those who launch, as root directories are: their imports wait until then.
 _LAZY = {
     "Completed": "cgctl.runner",
+    "Mount": "cgctl.launch.sandbox",
     "Process": "cgctl.launch.process",
     "Rootfs": "cgctl.rootfs",
+    "Sandbox": "cgctl.launch.sandbox",
     "popen": "cgctl.runner",
     "run": "cgctl.runner",
 }

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from cgctl import guarding, joined
-from cgctl.controllers import MemoryStats, Stats
+from cgctl.controllers import CONTROLLERS, MemoryStats, Stats
 from cgctl.errors import GroupNotFoundError
 from cgctl.filesystem import read_all
 from cgctl.filesystem.kernel import KernelFilesystem
@@ -43,6 +43,14 @@ class Leaf:
         self._counts_memory = "memory" in controllers_in(group.system.filesystem, group.system.layout, places)
         self._holder = self._nearest_with_memory()
         self._kills_before = _kills(_memory(self._holder))
+        self._inner: Group | None = None
+
+    def nest(self) -> None:
+        """Put the program one group deeper: the root of a cgroup namespace, with the limits out of its reach."""
+        filesystem, places = self.group.system.filesystem, self.group.address.existing()
+        controllers = {name: CONTROLLERS[name].spec() for name in controllers_in(filesystem, places)}
+        self._inner = Group("payload", parent=self.group, **controllers)
+        self._inner._existence.make(ephemeral=True)  # noqa: SLF001 - the same
 
     def kill(self) -> None:
         """Send SIGKILL to the whole tree."""
@@ -57,6 +65,8 @@ class Leaf:
                 self.oom_killed = self.kills() > 0
                 self.stats = self._final()
         finally:
+            if self._inner is not None:
+                self._inner._existence.kill_and_remove(settle=False)  # noqa: SLF001 - the same
             # The next run below the same group wants the controllers again, and the caller where it is now.
             self._existence.kill_and_remove(settle=not self.group.address.base.parts)
 
@@ -78,9 +88,10 @@ class Leaf:
         run inside a joined group would escape that one's limits, because the helper is outside.
         """
         system, own = self.group.system, guarding.own_helper()
+        place = self.group if self._inner is None else self._inner
         filesystem = system.filesystem
         assert isinstance(filesystem, KernelFilesystem), "only the real kernel has processes to start"  # noqa: S101
-        targets = system.directories_of(os.getpid()) | self.group.address.nearest()
+        targets = system.directories_of(os.getpid()) | place.address.nearest()
         # A helper that was just started may still be on its way home.
         present = system.directories_of(own.pid) | dict(joined.outermost_homes())
         with ExitStack() as opened:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from errno import ETIMEDOUT
 from signal import SIGKILL
 from subprocess import PIPE
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import attrs
 
@@ -29,6 +29,7 @@ from cgctl.errors import (
 from cgctl.group import Group
 from cgctl.launch.arguments import Argument, Stream, encode_argv
 from cgctl.launch.process import Process
+from cgctl.launch.sandbox import Sandbox, SandboxKeywords
 from cgctl.launch.start import popen as launch
 from cgctl.leaf import Leaf
 from cgctl.reading import controllers_in
@@ -82,8 +83,10 @@ class Completed:
             raise ProcessError(self)
 
 
-class LaunchKeywords(TypedDict, total=False):
-    """How to start a program; the names and meanings are those of :class:`subprocess.Popen`."""
+class LaunchKeywords(SandboxKeywords, total=False):
+    """How to start a program; the names and meanings are those of :class:`subprocess.Popen` and :class:`Sandbox`."""
+
+    sandbox: Sandbox | None
 
     stdin: Stream
     stdout: Stream
@@ -149,8 +152,10 @@ def run(argv: Sequence[Argument], **keywords: Unpack[RunAll]) -> Completed:
         argv: the program and its arguments.
         **keywords: the controllers (``memory="512M"``, ``cpu=1``, ``pids=64``, …), *parent* and *system* as for
             :class:`cgctl.Group`; *stdin*, *stdout*, *stderr*, *cwd*, *env*, *user*, *text* and others as for
-            :class:`subprocess.Popen`; *input*, *capture_output*, *timeout* and *check* as for :func:`subprocess.run`,
-            but a timeout kills the whole tree and returns with ``timed_out`` unless *check* is given; *grace*: how
+            :class:`subprocess.Popen`; *sandbox* and its fields (``root``, ``namespaces``, ``hostname`` and others) as
+            for :class:`cgctl.Sandbox`; *input*, *capture_output*, *timeout* and *check* as for
+            :func:`subprocess.run`, but a timeout kills the whole tree and returns with ``timed_out`` unless *check* is
+            given; *grace*: how
             long it has to end by itself after SIGTERM, before it is killed.
 
     Raises:
@@ -187,7 +192,7 @@ def _popen(argv: Sequence[Argument], rest: dict[str, Any], limit: float) -> Proc
     parent, system = rest.pop("parent", None), rest.pop("system", None)
     controllers = {name: rest.pop(name) for name in CONTROLLERS if name in rest}
     _check(argv, rest)
-    return _start(argv, lambda: Leaf(_fresh(parent, system, controllers)), rest, limit)
+    return _start(argv, lambda: Leaf(_fresh(parent, system, controllers)), rest, limit, limited=True)
 
 
 def popen_in(within: Group, argv: Sequence[Argument], /, **keywords: Unpack[LaunchKeywords]) -> Process:
@@ -206,13 +211,21 @@ def _popen_in(within: Group, argv: Sequence[Argument], rest: dict[str, Any], lim
     return _start(argv, lambda: _leaf_below(within), rest, limit)
 
 
-def _check(argv: Any, keywords: Mapping[str, Any]) -> None:
-    """Refuse nonsense before any group is made."""
+def _check(argv: Any, keywords: dict[str, Any]) -> None:
+    """Refuse nonsense before any group is made, and gather the sandbox."""
     encode_argv(argv)
+    fields = {name: keywords.pop(name) for name in SandboxKeywords.__annotations__ if name in keywords}
+    sandbox = keywords.pop("sandbox", None)
+    if sandbox is not None and not isinstance(sandbox, Sandbox):
+        msg = f"sandbox={sandbox!r} is not a cgctl.Sandbox"
+        raise SpecError(msg)
+    if sandbox is not None or fields:
+        keywords["sandbox"] = attrs.evolve(sandbox or Sandbox(), **fields)
     allowed = LaunchKeywords.__annotations__
     for name in keywords:
         if name not in allowed:
-            known = f"controllers are {', '.join(CONTROLLERS)}, the others {', '.join(allowed)}"
+            others = ", ".join((*allowed, *SandboxKeywords.__annotations__))
+            known = f"controllers are {', '.join(CONTROLLERS)}, the others {others}"
             msg = f"{name}=: there is no such keyword; {known}"
             raise SpecError(msg)
 
@@ -233,7 +246,9 @@ def _leaf_below(group: Group) -> Leaf:
         return Leaf(_fresh(group, None, {}))
 
 
-def _start(argv: Sequence[Argument], make: Callable[[], Leaf], keywords: dict[str, Any], limit: float) -> Process:
+def _start(
+    argv: Sequence[Argument], make: Callable[[], Leaf], keywords: dict[str, Any], limit: float, *, limited: bool = False
+) -> Process:
     keywords["timeout"] = limit
     while True:
         try:
@@ -243,7 +258,10 @@ def _start(argv: Sequence[Argument], make: Callable[[], Leaf], keywords: dict[st
         break
     if "group" in keywords:
         keywords["group_id"] = keywords.pop("group")
+    sandbox = keywords.get("sandbox")
     try:
+        if limited and sandbox is not None and "cgroup" in sandbox.kinds:
+            leaf.nest()
         return _launch(argv, leaf, keywords)
     except BaseException:
         # What cannot be killed cannot be removed either; why the program did not start is what matters.

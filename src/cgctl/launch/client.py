@@ -22,9 +22,13 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeAlias
 
 from cgctl.errors import LaunchError
+from cgctl.launch.blame import explain
 from cgctl.launch.caller import identity, inherited
 from cgctl.launch.children import LATE_TIMEOUT_SEC, Deadline, abandon, abandoned, collect, forget, launch_step, reap
+from cgctl.launch.idmap import write_maps
+from cgctl.launch.plan import plan
 from cgctl.launch.program import BOOT, NAME, pack
+from cgctl.launch.sandbox import Sandbox
 from cgctl.launch.spawn import Spawn, Spawned, encode, hint
 
 __all__ = ["Helper", "Home", "helper", "helpers"]
@@ -38,7 +42,8 @@ _ASK = "ask the launch helper"
 _START = "start the launch helper"
 _INLINE = 32 << 10  # larger jobs travel in a memfd
 _MAX_FDS = 253  # that one message can carry
-_MADE_FDS = 2  # that come with the news of a child
+_FEWEST_MADE_FDS = 2
+_MADE_FDS = 4  # at most, that come with the news of a child
 _SEND_TIMEOUT_SEC = 10.0
 
 
@@ -80,8 +85,9 @@ def _give_up(reply: socket.socket) -> None:
         answer = _receive(reply)
     reply.close()
     if answer is not None and answer[1]:
-        pidfd, report = answer[1]
-        os.close(report)
+        pidfd, *others = answer[1]
+        for fd in others:
+            os.close(fd)
         abandon(pidfd)
 
 
@@ -135,13 +141,13 @@ class Helper:
             _collect()
         deadline = Deadline(timeout)
         try:
-            pid, pidfd, report = self.make(request, deadline)
+            made = self.make(request, deadline)
         except _HelperLostError:
             try:
-                pid, pidfd, report = helper(self.home).make(request, deadline)
+                made = helper(self.home).make(request, deadline)
             except _HelperLostError as error:
                 raise LaunchError(_ASK, errno.ECONNRESET, hint="it ended, and so did the next one") from error
-        return _await_exec(pid, pidfd, report, deadline)
+        return made.await_exec(request.sandbox, deadline)
 
     def guard(self, directories: Sequence[str], above: Sequence[str] = ()) -> int:
         """Have groups emptied and removed when this process ends, however it does. Returns at once.
@@ -214,8 +220,8 @@ class Helper:
         self._serving = False
         self._channel.close()
 
-    def make(self, request: Spawn, deadline: Deadline) -> tuple[int, int, int]:
-        """Ask for a child: its pid, its pidfd, and the pipe on which it reports.
+    def make(self, request: Spawn, deadline: Deadline) -> Made:
+        """Ask for a child.
 
         Raises:
             _HelperLostError: another helper must be asked.
@@ -234,7 +240,11 @@ class Helper:
             answer, fds = self._answer(reply, deadline)
         if answer[0] == "failed":
             raise _refused(answer[1], answer[2], request)
-        return answer[1], fds[0], fds[1]
+        pidfd, report, *rest = fds
+        init, waits = (request.sandbox.init, "user" in request.sandbox.kinds) if request.sandbox else (False, False)
+        if len(rest) != init + waits:
+            _disown(answer[1], fds)
+        return Made(answer[1], pidfd, report, rest[0] if init else None, rest[-1] if waits else None)
 
     def _ask(self, request: Spawn, reply: int, deadline: Deadline) -> None:
         big = None
@@ -426,31 +436,78 @@ def _receive(reply: socket.socket) -> tuple[Any, list[int]] | None:
     if not data:
         return None
     answer = marshal.loads(data)  # noqa: S302 - from the helper, not from what runs in a group
-    if answer[0] == "made" and len(fds) != _MADE_FDS:
-        for fd in fds:
-            os.close(fd)
-        os.kill(answer[1], signal.SIGKILL)  # our own child, not waited for: the number is no other's
-        os.waitpid(answer[1], 0)
-        raise LaunchError(_ASK, errno.EMFILE, hint="raise RLIMIT_NOFILE, or close descriptors")
+    if answer[0] == "made" and len(fds) < _FEWEST_MADE_FDS:
+        _disown(answer[1], fds)
     return answer, fds
 
 
-def _await_exec(pid: int, pidfd: int, report: int, deadline: Deadline) -> Spawned:
-    """Read how far the child came; only exec, or death, closes the pipe."""
-    try:
-        told = _read_report(report, deadline)
-    except BaseException:
-        abandon(pidfd)
-        raise
-    finally:
-        os.close(report)
-    ready, failed, why = told.partition(b"E")
-    if failed:
-        reap(pidfd, block=True)
-        os.close(pidfd)
-        number, step, path = (part.decode(errors="surrogateescape") for part in why.split(b"\0", 2))
-        raise LaunchError(step, int(number), filename=path or None, hint=hint(step, int(number), path))
-    return Spawned(pid=pid, pidfd=pidfd, born=bool(ready))
+def _disown(pid: int, fds: Sequence[int]) -> NoReturn:
+    """End a child whose descriptors did not all fit into this process."""
+    for fd in fds:
+        os.close(fd)
+    os.kill(pid, signal.SIGKILL)  # our own child, not waited for: the number is no other's
+    os.waitpid(pid, 0)
+    raise LaunchError(_ASK, errno.EMFILE, hint="raise RLIMIT_NOFILE, or close descriptors")
+
+
+class Made:
+    """A child on its way to become the program.
+
+    Args:
+        pid: its process id.
+        pidfd: what stands for it.
+        report: where it tells how far it came.
+        status: where its init tells how it ended, if it has one.
+        go: where it waits for our part, if it does.
+    """
+
+    def __init__(self, pid: int, pidfd: int, report: int, status: int | None, go: int | None) -> None:
+        self._pid = pid
+        self._pidfd = pidfd
+        self._report = report
+        self._status = status
+        self._go = go
+
+    def await_exec(self, sandbox: Sandbox | None, deadline: Deadline) -> Spawned:
+        """Do our part, and read how far it came; only exec, or death, closes the pipe."""
+        try:
+            try:
+                self._prepare(sandbox)
+                told = _read_report(self._report, deadline)
+            except BaseException:
+                abandon(self._pidfd)
+                raise
+            finally:
+                os.close(self._report)
+            ready, failed, why = told.partition(b"E")
+            if failed:
+                reap(self._pidfd, block=True)
+                os.close(self._pidfd)
+                raise _failed(why, sandbox)
+        except BaseException:
+            if self._status is not None:
+                os.close(self._status)
+            raise
+        return Spawned(pid=self._pid, pidfd=self._pidfd, born=bool(ready), status=self._status)
+
+    def _prepare(self, sandbox: Sandbox | None) -> None:
+        if self._go is None or sandbox is None:
+            return
+        try:
+            write_maps(self._pid, sandbox)
+            with suppress(BrokenPipeError):  # it was killed meanwhile, which the report will show
+                os.write(self._go, b"g")
+        finally:
+            os.close(self._go)
+
+
+def _failed(why: bytes, sandbox: Sandbox | None) -> LaunchError:
+    """Say which step of the child's failed."""
+    number, step, path = (part.decode(errors="surrogateescape") for part in why.split(b"\0", 2))
+    if step.startswith("sandbox ") and sandbox is not None:
+        failed = plan(sandbox).inside()[int(step.partition(" ")[2])]
+        return LaunchError(failed, int(number), filename=path or None, hint=explain(failed, int(number), path, sandbox))
+    return LaunchError(step, int(number), filename=path or None, hint=hint(step, int(number), path))
 
 
 def _read_report(report: int, deadline: Deadline) -> bytes:

@@ -71,11 +71,12 @@ class Process:
         self._tree = leaf
         self._leaf: Leaf | None = leaf
         self._pidfd = spawned.pidfd
+        self._status = spawned.status
         self._pidfd_lock = threading.Lock()
         self._settling = threading.Lock()
         self._exchange: Exchange | None = None
         if not self.born:
-            self.returncode = reap(self._pidfd, block=True)
+            self._reap(block=True)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: pid: {self.pid} returncode: {self.returncode} args: {self.args!r}>"
@@ -242,7 +243,7 @@ class Process:
         if not self._open:
             return
         if self.returncode is None:
-            self.returncode = reap(self._pidfd, block=block)
+            self._reap(block=block)
         if self.returncode is None:
             return
         leaf, self._leaf = self._leaf, None
@@ -251,6 +252,18 @@ class Process:
                 leaf.finish()
         finally:
             self._close_pidfd()
+
+    def _reap(self, *, block: bool) -> None:
+        """Collect the exit status: with an init, the one that it told of the program, if it lived long enough."""
+        status = reap(self._pidfd, block=block)
+        if status is None:
+            return
+        if self._status is not None:
+            told = os.read(self._status, 16)
+            os.close(self._status)
+            self._status = None
+            status = int(told) if told else status
+        self.returncode = status
 
     def _close_pidfd(self) -> None:
         with self._pidfd_lock:

@@ -17,7 +17,7 @@ __all__ = ["BOOT", "NAME", "ROOMS", "pack"]
 NAME = "cgctl.launch.helper"
 """What those who look at the list of processes see."""
 
-ROOMS = ("kernel", "child", "cleanup", "server")
+ROOMS = ("kernel", "sandbox", "child", "cleanup", "server")
 """Each imports only those before it; the last one has ``main``."""
 
 # Each room is put where an import looks first. Arguments: the name, a descriptor of the program, and what is main's.

@@ -8,8 +8,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import attrs
+
+from cgctl.launch.plan import plan
+from cgctl.launch.sandbox import Sandbox
 
 __all__ = ["CLONE3_HINTS", "Inherited", "Spawn", "Spawned", "encode", "hint"]
 
@@ -38,6 +42,7 @@ class Spawn:
         user: the user id to become.
         group: the group id to become.
         extra_groups: the supplementary group ids; ``None`` leaves them.
+        sandbox: what it sees and may do; ``None`` is what the caller does.
     """
 
     argv: tuple[bytes, ...]
@@ -59,6 +64,7 @@ class Spawn:
     user: int | None = None
     group: int | None = None
     extra_groups: tuple[int, ...] | None = None
+    sandbox: Sandbox | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -93,6 +99,7 @@ class Spawned:
     Attributes:
         pid: its process id.
         pidfd: a descriptor that stands for it; whoever has this object closes it.
+        status: with an init, a pipe on which that tells how the program ended; whoever has this object closes it.
         born: whether it got as far as exec. If not, it was killed before: by the OOM killer, by ``cgroup.kill``, or
             by a kernel that kills whoever is born into a group that was killed once.
     """
@@ -100,6 +107,7 @@ class Spawned:
     pid: int
     pidfd: int
     born: bool
+    status: int | None = None
 
 
 def encode(spawn: Spawn, inherited: Inherited) -> tuple[dict[str, object], tuple[int, ...]]:
@@ -142,7 +150,30 @@ def encode(spawn: Spawn, inherited: Inherited) -> tuple[dict[str, object], tuple
         "group": spawn.group,
         "extra_groups": None if spawn.extra_groups is None else list(spawn.extra_groups),
     }
+    message["sandbox"] = None if spawn.sandbox is None else _encode_sandbox(spawn.sandbox)
     return message, tuple(fds)
+
+
+def _encode_sandbox(sandbox: Sandbox) -> dict[str, object]:
+    steps = plan(sandbox)
+    by_verb = {step.verb: step for step in steps}
+    return {
+        "namespaces": by_verb["born"].arguments[0] if "born" in by_verb else 0,
+        "steps": [(step.verb, *map(_bytes, step.arguments)) for step in steps.inside()],
+        "waits": "map" in by_verb,
+        "init": sandbox.init,
+        "own_files": "mnt" in sandbox.kinds or sandbox.root is not None,
+        "inherits_cwd": sandbox.root is None,
+        "keep": by_verb["capbset"].arguments[0] if "capbset" in by_verb else None,
+        "no_new_privs": "no_new_privs" in by_verb,
+    }
+
+
+def _bytes(value: Any) -> object:
+    """Turn names and paths into the kernel's bytes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    return tuple(map(_bytes, value)) if isinstance(value, tuple) else int(value)
 
 
 CLONE3_HINTS: Mapping[int, str] = MappingProxyType(

@@ -16,6 +16,7 @@ from cgctl.launch.arguments import Argument, Stream
 from cgctl.launch.children import launch_step
 from cgctl.launch.client import Home, helper
 from cgctl.launch.process import Leaf, Process
+from cgctl.launch.sandbox import Sandbox
 from cgctl.launch.spawn import Spawn
 
 __all__ = ["popen"]
@@ -43,6 +44,7 @@ def popen(
     rlimits: Mapping[int | str, int | tuple[int, int]] | None = None,
     start_new_session: bool = False,
     process_group: int | None = None,
+    sandbox: Sandbox | None = None,
     into: int | None = None,
     into_procs: int | None = None,
     join: Iterable[int] = (),
@@ -73,6 +75,7 @@ def popen(
         rlimits: by number or name (``"nofile"``): the limit, or the soft and the hard one.
         start_new_session: call ``setsid``.
         process_group: call ``setpgid`` with it.
+        sandbox: what the program sees and may do.
         into: a descriptor of the v2 group to be born in.
         into_procs: one, open for writing, of that group's ``cgroup.procs``, for where `into` is refused.
         join: ones, open for writing, of the ``cgroup.procs`` of v1 groups.
@@ -117,16 +120,24 @@ def popen(
             self_join=self_join,
             umask=None if umask < 0 else umask,
             rlimits=arguments.parse_rlimits(rlimits or {}),
-            start_new_session=start_new_session,
+            start_new_session=start_new_session or (sandbox is not None and sandbox.has_own_session),
             process_group=process_group,
             user=arguments.parse_user(user),
             group=arguments.parse_group(group_id),
-            extra_groups=arguments.parse_groups(extra_groups),
+            extra_groups=_groups(arguments.parse_groups(extra_groups), sandbox),
+            sandbox=sandbox,
         )
         process = Process(argv, helper(home).spawn(request, timeout=timeout), leaf, group)
         process.stdin, process.stdout, process.stderr = pipes
         ours.pop_all()
     return process
+
+
+def _groups(given: tuple[int, ...] | None, sandbox: Sandbox | None) -> tuple[int, ...] | None:
+    """Leave the caller's supplementary groups behind, where it is not forbidden to leave groups."""
+    if given is None and sandbox is not None and sandbox.confined and os.geteuid() == 0:
+        return ()
+    return given
 
 
 def _streams(

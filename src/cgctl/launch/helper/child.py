@@ -9,6 +9,7 @@ import resource
 import select
 
 from cgctl.launch.helper.kernel import clone, clone3, close_on_exec
+from cgctl.launch.helper.sandbox import View, drop, drop_bounding, no_new_privs, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 # A kernel without clone3 or without CLONE_INTO_CGROUP, or a seccomp filter that forbids it (docker's says ENOSYS).
 _REFUSED = frozenset({errno.ENOSYS, errno.EPERM, errno.E2BIG, errno.EINVAL})
+
+
+_MOST_FDS = 1 << 12  # more than any job brings; they are the lowest that are free
 
 
 class Own:
@@ -39,8 +43,11 @@ class Job:
         self.message = message
         self.fds = fds
         self.join = [fds[index] for index in message["join"]]
-        self.report = -1
+        self.report = self.status = self.go = -1
         self.path: bytes | str | None = None
+        self.step: str | None = None
+        self.sandbox: dict[str, Any] | None = message["sandbox"]
+        self.base = b""
         self.affinity = set(message["affinity"]) if set(message["affinity"]) != os.sched_getaffinity(0) else None
         self.rlimits = [
             (number, (soft, hard))
@@ -60,15 +67,22 @@ class Job:
     def clone(self) -> tuple[int, int]:
         """Make the child: pid (0 in the child itself) and pidfd."""
         into, procs = self.fd("into"), self.fd("into_procs")
+        namespaces = self.sandbox["namespaces"] if self.sandbox else 0
         if not self.message["self_join"]:
             try:
-                return clone3(into)
+                return clone3(into, namespaces)
             except OSError as error:
                 if error.errno not in _REFUSED or (into is not None and procs is None):
                     raise
         if procs is not None:
             self.join.insert(0, procs)
-        return clone()
+        return clone(namespaces)
+
+
+def _prepared(job: Job) -> None:
+    """Wait until the caller has done its part: the maps of a user namespace."""
+    if job.go >= 0 and not os.read(job.go, 1):
+        os._exit(127)  # it gave up, and looks after the rest
 
 
 def _affinity(job: Job) -> None:
@@ -106,11 +120,47 @@ def _signals(job: Job) -> None:
         _signal.signal(number, action)
 
 
+def _sandbox(job: Job) -> None:
+    if job.sandbox is None:
+        return
+    job.base = os.readlink(b"/proc/self/fd/%d" % job.fds[job.message["base"]])
+    view = View(job.base)
+    try:
+        for number, (verb, *arguments) in enumerate(job.sandbox["steps"]):
+            job.step = f"sandbox {number}"
+            view.path = None
+            getattr(view, verb)(*arguments)
+    finally:
+        job.path = view.path
+    view.close()
+    job.step = None
+
+
+def _init(job: Job) -> None:
+    if job.status < 0:
+        return
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, range(1, _signal.NSIG))  # or news of a quick end could be lost
+    program = os.fork()
+    if program:
+        try:
+            os.dup2(job.status, 3)
+            os.closerange(4, _MOST_FDS)  # those of the caller, and what came with the job
+            reap(program, 3)
+        finally:
+            os._exit(0)
+
+
 def _chdir(job: Job) -> None:
-    os.fchdir(job.fds[job.message["base"]])
+    if job.sandbox and job.sandbox["own_files"]:
+        # A descriptor would be one of the caller's root, which has been left.
+        os.chdir(job.base if job.sandbox["inherits_cwd"] else b"/")
+    else:
+        os.fchdir(job.fds[job.message["base"]])
     job.path = job.message["cwd"]
     if job.path is not None:
         os.chdir(job.path)
+        if job.sandbox:
+            os.getcwd()  # ENOENT where that is nowhere below the root
 
 
 def _umask(job: Job) -> None:
@@ -179,6 +229,21 @@ def _setuid(job: Job) -> None:
         os.setresuid(user, user, user)
 
 
+def _capbset(job: Job) -> None:
+    if job.sandbox and job.sandbox["keep"] is not None:
+        drop_bounding(job.sandbox["keep"])
+
+
+def _capset(job: Job) -> None:
+    if job.sandbox and job.sandbox["keep"] is not None:
+        drop(job.sandbox["keep"])
+
+
+def _no_new_privs(job: Job) -> None:
+    if job.sandbox and job.sandbox["no_new_privs"]:
+        no_new_privs()
+
+
 def _exec(job: Job) -> NoReturn:
     message = job.message
     job.path = message["argv"][0]
@@ -200,20 +265,26 @@ def _exec(job: Job) -> NoReturn:
 
 
 _STEPS = (
+    ("prepare", _prepared),
     ("sched_setaffinity", _affinity),
     ("sched_setscheduler", _scheduler),
     ("setpriority", _nice),
     ("join", _join),
     ("signal", _signals),
+    ("sandbox", _sandbox),
+    ("init", _init),
     ("chdir", _chdir),
     ("umask", _umask),
     ("setsid", _setsid),
     ("setpgid", _setpgid),
     ("dup2", _descriptors),
     ("setrlimit", _setrlimit),
+    ("capbset", _capbset),
     ("setgroups", _setgroups),
     ("setgid", _setgid),
     ("setuid", _setuid),
+    ("capset", _capset),
+    ("no_new_privs", _no_new_privs),
     ("exec", _exec),
 )
 
@@ -226,9 +297,9 @@ def become(job: Job) -> NoReturn:
             job.path = None
             act(job)
     except OSError as error:
-        _tell(job.report, error.errno or errno.EIO, step, job.path)
+        _tell(job.report, error.errno or errno.EIO, job.step or step, job.path)
     except BaseException as error:  # noqa: BLE001 - above is but a copy of the helper's stack
-        _tell(job.report, errno.EINVAL, step, repr(error))
+        _tell(job.report, errno.EINVAL, job.step or step, repr(error))
     finally:
         os._exit(127)
 

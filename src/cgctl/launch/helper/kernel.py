@@ -6,6 +6,11 @@ import ctypes
 import errno
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(os.uname().machine)
 _SYS_CLONE3 = 435
 _SYS_CLOSE_RANGE = 436
@@ -28,10 +33,10 @@ def _check(result: int, step: str) -> int:
     return result
 
 
-def clone3(into: int | None) -> tuple[int, int]:
-    """Fork, as the caller's child, inside the v2 group *into*: pid (0 in the child) and pidfd."""
+def clone3(into: int | None, namespaces: int) -> tuple[int, int]:
+    """Fork, as the caller's child, inside the v2 group *into* and new namespaces: pid (0 in the child) and pidfd."""
     pidfd = ctypes.c_int(-1)
-    flags = _CLONE_PIDFD | _CLONE_PARENT | (_CLONE_INTO_CGROUP if into is not None else 0)
+    flags = namespaces | _CLONE_PIDFD | _CLONE_PARENT | (_CLONE_INTO_CGROUP if into is not None else 0)
     # flags, pidfd, child_tid, parent_tid, exit_signal (0: CLONE_PARENT takes our own), stack, stack_size, tls,
     # set_tid, set_tid_size, cgroup
     args = (ctypes.c_uint64 * 11)(flags, ctypes.addressof(pidfd), 0, 0, 0, 0, 0, 0, 0, 0, into or 0)
@@ -40,14 +45,14 @@ def clone3(into: int | None) -> tuple[int, int]:
     return _check(pid, "clone3"), pidfd.value
 
 
-def clone() -> tuple[int, int]:
-    """Fork, as the caller's child, as kernels before clone3 do."""
+def clone(namespaces: int) -> tuple[int, int]:
+    """Fork, as the caller's child and in new namespaces, as kernels before clone3 do."""
     if _SYS_CLONE is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), "clone")
     pidfd = ctypes.c_int(-1)
     # The pidfd is returned where parent_tid would be. tls and child_tid change places between the architectures;
     # both are unused.
-    flags, none = ctypes.c_ulong(_CLONE_PIDFD | _CLONE_PARENT), ctypes.c_void_p(None)
+    flags, none = ctypes.c_ulong(namespaces | _CLONE_PIDFD | _CLONE_PARENT), ctypes.c_void_p(None)
     pid = _syscall(ctypes.c_long(_SYS_CLONE), flags, none, ctypes.byref(pidfd), none, none)
     return _check(pid, "clone"), pidfd.value
 
@@ -57,3 +62,149 @@ def close_on_exec() -> None:
     # Before 5.11 there is no such call; all that the helper has is close-on-exec anyhow.
     first, last, flags = ctypes.c_uint(3), ctypes.c_uint(0xFFFF_FFFF), ctypes.c_uint(_CLOSE_RANGE_CLOEXEC)
     _syscall(ctypes.c_long(_SYS_CLOSE_RANGE), first, last, flags)
+
+
+# --- what a sandbox takes -------------------------------------------------------------------------------------------
+
+_NUMBERS = {
+    "x86_64": {
+        "capset": 126,
+        "ioctl": 16,
+        "mount": 165,
+        "pivot_root": 155,
+        "prctl": 157,
+        "setdomainname": 171,
+        "sethostname": 170,
+        "setns": 308,
+        "umount2": 166,
+        "unshare": 272,
+    },
+    "aarch64": {
+        "capset": 91,
+        "ioctl": 29,
+        "mount": 40,
+        "pivot_root": 41,
+        "prctl": 167,
+        "setdomainname": 162,
+        "sethostname": 161,
+        "setns": 268,
+        "umount2": 39,
+        "unshare": 97,
+    },
+}.get(os.uname().machine, {})
+# Those that are newer have one number everywhere.
+_NUMBERS |= {
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "openat2": 437,
+    "mount_setattr": 442,
+}
+
+RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # of mount(2) and mount_setattr(2) alike
+_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x4_0000
+_MS_RELATIME, _ST_RELATIME = 1 << 21, 1 << 12
+_ST_NOATIME, _ST_NODIRATIME = 1 << 10, 1 << 11  # the same numbers in MS_
+_MNT_DETACH = 2
+_AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
+_OPEN_TREE_CLONE = 1
+_FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 1, 6
+_MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_IN_ROOT = 0x2, 0x4, 0x10
+_AT_FDCWD = -100
+_CAPABILITY_VERSION_3 = 0x2008_0522
+
+
+def call(name: str, *arguments: int | bytes | ctypes.Array[Any] | None) -> int:
+    """Make a system call."""
+    number = _NUMBERS.get(name)
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), name)
+    # Variadic arguments are as wide as they are passed.
+    words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
+    return _check(_syscall(ctypes.c_long(number), *words), name)
+
+
+def make_private() -> None:
+    """Keep what is mounted from now on in this mount namespace."""
+    call("mount", None, b"/", None, _MS_REC | _MS_PRIVATE, None)
+
+
+def open_beneath(root: int, path: bytes, *, links: bool) -> int:
+    """Open a path as seen from a root, without leaving it; with *links* false, not even links within are followed."""
+    resolve = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS | (0 if links else _RESOLVE_NO_SYMLINKS)
+    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, resolve)
+    return call("openat2", root, path, how, ctypes.sizeof(how))
+
+
+def clone_tree(fd: int, *, recursive: bool) -> int:
+    """Make a mount of what a descriptor stands for, attached nowhere yet."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+    return call("open_tree", fd, b"", flags)
+
+
+def new_mount(kind: bytes, options: Sequence[tuple[bytes, bytes]], flags: int) -> int:
+    """Make a mount of a new file system, attached nowhere yet."""
+    context = call("fsopen", kind, 1)  # FSOPEN_CLOEXEC
+    try:
+        for key, value in options:
+            call("fsconfig", context, _FSCONFIG_SET_STRING, key, value, 0)
+        call("fsconfig", context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return call("fsmount", context, 1, flags)  # FSMOUNT_CLOEXEC
+    finally:
+        os.close(context)
+
+
+def attach(mount: int, target: int) -> None:
+    """Attach a mount to what a descriptor stands for."""
+    call("move_mount", mount, b"", target, b"", _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH)
+
+
+def restrict(mount: int, flags: int, *, recursive: bool) -> None:
+    """Set flags of an attached mount, and of those below; those that it has stay."""
+    attributes = (ctypes.c_uint64 * 4)(flags, 0, 0, 0)
+    how = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+    try:
+        call("mount_setattr", mount, b"", how, attributes, ctypes.sizeof(attributes))
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        _remount(mount, flags, recursive=recursive)
+
+
+def _remount(mount: int, flags: int, *, recursive: bool) -> None:
+    """Do the same on kernels before 5.12."""
+    top = os.readlink(f"/proc/self/fd/{mount}").encode(errors="surrogateescape")
+    paths = [b"/proc/self/fd/%d" % mount]
+    if recursive:
+        with open("/proc/self/mountinfo", "rb") as lines:
+            points = [line.split(b" ")[4].decode("unicode_escape").encode("latin-1") for line in lines]
+        paths += [point for point in points if point.startswith(top.rstrip(b"/") + b"/")]
+    for path in paths:
+        held = os.statvfs(path).f_flag
+        kept = held & (RDONLY | NOSUID | NODEV | NOEXEC | _ST_NOATIME | _ST_NODIRATIME)
+        kept |= _MS_RELATIME if held & _ST_RELATIME else 0
+        call("mount", None, path, None, _MS_REMOUNT | _MS_BIND | kept | flags, None)
+
+
+def pivot(root: int) -> None:
+    """Make a mount the root, and let go of the old one."""
+    old = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.fchdir(root)
+    call("pivot_root", b".", b".")
+    # The old root is now mounted over the new one.
+    os.fchdir(old)
+    call("umount2", b".", _MNT_DETACH)
+    os.close(old)
+    os.chdir("/")
+
+
+def set_capabilities(numbers: Iterable[int], *, inheritable: bool) -> None:
+    """Have these capabilities, and no others."""
+    mask = sum(1 << number for number in numbers)
+    words = []
+    for half in (mask & 0xFFFF_FFFF, mask >> 32):
+        words += [half, half, half if inheritable else 0]
+    call("capset", (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)(*words))

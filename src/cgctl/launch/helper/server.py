@@ -37,24 +37,33 @@ _SHRUGGED_OFF = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTER
 
 
 def _launch(reply: _socket.socket, job: Job) -> None:
-    """Make the child, and hand it to the caller: its pid, its pidfd, and the pipe on which it reports."""
+    """Make the child, and hand it to the caller: pid, pidfd, and the pipes of its report, its end and its start."""
     if _given_up(reply):
         return
-    reading, job.report = os.pipe()
-    pidfd = None
+    ours, theirs = [], []
     try:
-        try:
-            pid, pidfd = job.clone()
-            if pid == 0:
-                become(job)
-        finally:
-            os.close(job.report)
-        if not _send(reply, ("made", pid), (pidfd, reading)):
+        reading, job.report = os.pipe()
+        ours.append(job.report)
+        theirs.append(reading)
+        if job.sandbox and job.sandbox["init"]:
+            reading, job.status = os.pipe()
+            ours.append(job.status)
+            theirs.append(reading)
+        if job.sandbox and job.sandbox["waits"]:
+            job.go, writing = os.pipe()
+            ours.append(job.go)
+            theirs.append(writing)
+        pid, pidfd = job.clone()
+        if pid == 0:
+            for fd in theirs:
+                os.close(fd)  # or the caller's end of the last would not be the only one
+            become(job)
+        theirs.insert(0, pidfd)
+        if not _send(reply, ("made", pid), theirs):
             _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)  # nobody is there any more to look after it
     finally:
-        os.close(reading)
-        if pidfd is not None:
-            os.close(pidfd)
+        for fd in (*ours, *theirs):
+            os.close(fd)
 
 
 def _given_up(reply: _socket.socket) -> bool:

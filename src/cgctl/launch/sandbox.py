@@ -1,0 +1,357 @@
+"""What a program sees and may do, as a frozen spec."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any, Final, Literal, TypeAlias, TypedDict
+
+import attrs
+
+from cgctl.errors import SpecError, shown
+from cgctl.launch.capabilities import parse_capabilities
+from cgctl.units import parse_duration, parse_size
+
+__all__ = ["MASKED", "NAMESPACES", "READ_ONLY", "IdMap", "Mount", "Sandbox", "SandboxKeywords"]
+
+IdMap: TypeAlias = tuple[int, int, int]
+"""A range of ids: the first inside, the first outside, how many."""
+
+NAMESPACES: Final = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
+
+_MOUNT_TYPES: Final = ("bind", "cgroup2", "devpts", "mqueue", "proc", "sysfs", "tmpfs")
+_TMPFS_SIZE: Final = "64M"
+_LONGEST_NAME: Final = 64  # __NEW_UTS_LEN
+_MOST_ID: Final = 2**32 - 2
+_FIELDS: Final = 3
+_MOST_RANGES: Final = 340  # UID_GID_MAP_MAX_EXTENTS
+
+_MASKED_OF_PROC: Final = (
+    *("acpi", "asound", "kcore", "keys", "latency_stats"),
+    *("timer_list", "timer_stats", "sched_debug", "scsi"),
+)
+MASKED: Final = (*(f"/proc/{name}" for name in _MASKED_OF_PROC), "/sys/firmware")
+"""What a fresh ``/proc`` and ``/sys`` say of the whole machine, runc's list."""
+
+READ_ONLY: Final = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger"))
+"""What a fresh ``/proc`` lets change of the whole machine, runc's list."""
+
+
+def _bytes(value: Any, what: str) -> int | None:
+    if value is None:
+        return None
+    size = parse_size(value, what)
+    if size == 0:
+        msg = f"{what}=0 is no limit to the kernel; give the bytes that may be taken"
+        raise SpecError(msg)
+    return size
+
+
+def _size(value: Any) -> int | None:
+    return _bytes(value, "size")
+
+
+def _tmp(value: Any) -> int | None:
+    return _bytes(value, "tmp")
+
+
+def _path(value: object, what: str) -> str:
+    """Check an absolute path, without ``..``, and return it in its shortest form."""
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        msg = f"{what}={shown(value)}: not an absolute path; it is one inside, from the new root"
+        raise SpecError(msg)
+    if ".." in value.split("/"):
+        msg = f"{what}={shown(value)}: '..' is not allowed; name the place itself"
+        raise SpecError(msg)
+    return posixpath.normpath("/" + value.lstrip("/"))
+
+
+def _target(value: object) -> str:
+    path = _path(value, "target")
+    if path == "/":
+        msg = "target='/': the root is what root= says; mount below it"
+        raise SpecError(msg)
+    return path
+
+
+def _outside(value: Any, what: str) -> str | None:
+    """Check a path of the caller's."""
+    if value is None:
+        return None
+    path = value.__fspath__() if hasattr(value, "__fspath__") else value
+    if not isinstance(path, str) or not path or "\0" in path:
+        msg = f"{what}={shown(value)}: not a path"
+        raise SpecError(msg)
+    return path
+
+
+def _source(value: Any) -> str | None:
+    return _outside(value, "source")
+
+
+def _root(value: Any) -> str | None:
+    return _outside(value, "root")
+
+
+@attrs.frozen
+class Mount:
+    """Something that is mounted for a program alone.
+
+    Attributes:
+        target: where, an absolute path inside. It must be there, except below what is mounted before.
+        source: the file or directory outside that is to be seen there; makes it a bind mount.
+        type: ``"bind"``, ``"tmpfs"``, ``"proc"``, ``"sysfs"``, ``"mqueue"``, ``"devpts"`` or ``"cgroup2"``.
+        read_only: whether nothing can be changed in it.
+        recursive: whether what is mounted below the source comes along.
+        noexec: whether programs in it cannot be executed.
+        nosuid: whether setuid bits in it mean nothing.
+        nodev: whether devices in it cannot be opened.
+        size: of a tmpfs, bytes or such as ``"64M"``, which is the default; what is written counts as memory.
+        mode: of a tmpfs, the permissions of its root.
+    """
+
+    target: str = attrs.field(converter=_target)
+    source: str | None = attrs.field(default=None, converter=_source)
+    type: str = attrs.field(default="bind", kw_only=True)
+    read_only: bool = attrs.field(default=False, kw_only=True)
+    recursive: bool = attrs.field(default=True, kw_only=True)
+    noexec: bool = attrs.field(default=False, kw_only=True)
+    nosuid: bool = attrs.field(default=True, kw_only=True)
+    nodev: bool = attrs.field(default=True, kw_only=True)
+    size: int | None = attrs.field(default=None, kw_only=True, converter=_size)
+    mode: int = attrs.field(default=0o1777, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.type not in _MOUNT_TYPES:
+            msg = f"type={shown(self.type)}: not a kind of mount; they are {', '.join(_MOUNT_TYPES)}"
+            raise SpecError(msg)
+        if (self.type == "bind") != (self.source is not None):
+            msg = f"{self.target}: a bind mount has a source, and nothing else has one"
+            raise SpecError(msg)
+        if self.size is not None and self.type != "tmpfs":
+            msg = f"{self.target}: size is for tmpfs"
+            raise SpecError(msg)
+        if self.type == "tmpfs" and self.size is None:
+            object.__setattr__(self, "size", parse_size(_TMPFS_SIZE))
+
+
+def _names(value: Any) -> frozenset[str]:
+    if value == "all":
+        return frozenset(NAMESPACES)
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
+    try:
+        names = frozenset(value)
+    except TypeError:
+        names = frozenset((value,))
+    for name in names:
+        if name not in NAMESPACES:
+            msg = f"namespaces: there is none of the kind {shown(name)}; they are {', '.join(NAMESPACES)}, or 'all'"
+            raise SpecError(msg)
+    return names
+
+
+def _uts(value: Any, what: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
+        msg = f"{what}={shown(value)}: not a name"
+        raise SpecError(msg)
+    if not 0 < len(value) <= _LONGEST_NAME:
+        msg = f"{what}={shown(value)}: a name has 1 to {_LONGEST_NAME} characters"
+        raise SpecError(msg)
+    return value
+
+
+def _hostname(value: Any) -> str | None:
+    return _uts(value, "hostname")
+
+
+def _domainname(value: Any) -> str | None:
+    return _uts(value, "domainname")
+
+
+def _offsets(value: Any) -> tuple[tuple[str, int], ...]:
+    """Read ``{"boottime": "+7d"}`` into microseconds."""
+    found = {}
+    for clock, offset in dict(value or {}).items():
+        if clock not in {"boottime", "monotonic"}:
+            msg = f"time_offsets: there is no clock {shown(clock)} that can be shifted; they are boottime and monotonic"
+            raise SpecError(msg)
+        sign, rest = 1, offset
+        if isinstance(offset, str) and offset.strip()[:1] in {"+", "-"}:
+            sign, rest = (-1 if offset.strip()[0] == "-" else 1), offset.strip()[1:]
+        elif isinstance(offset, int | float) and offset < 0:
+            sign, rest = -1, -offset
+        found[clock] = sign * parse_duration(rest, f"time_offsets[{clock!r}]")
+    return tuple(sorted(found.items()))
+
+
+def _uid_map(value: Any) -> tuple[IdMap, ...] | None:
+    return None if value is None else _ranges(value, "uid_map")
+
+
+def _gid_map(value: Any) -> tuple[IdMap, ...] | None:
+    return None if value is None else _ranges(value, "gid_map")
+
+
+def _ranges(value: Any, what: str) -> tuple[IdMap, ...]:
+    """Read ranges of ids; a single one may stand for a list of one."""
+    single = isinstance(value, tuple) and len(value) == _FIELDS and type(value[0]) is int
+    ranges = [tuple(each) for each in ([value] if single else value)]
+    if not 0 < len(ranges) <= _MOST_RANGES:
+        msg = f"{what}: give 1 to {_MOST_RANGES} ranges"
+        raise SpecError(msg)
+    for each in ranges:
+        if len(each) != _FIELDS or not all(type(number) is int for number in each):
+            msg = f"{what}: {shown(each)} is not (first inside, first outside, how many)"
+            raise SpecError(msg)
+        inside, outside, count = each
+        if min(inside, outside) < 0 or count < 1 or max(inside, outside) + count - 1 > _MOST_ID:
+            msg = f"{what}: {shown(each)} leaves the ids from 0 to {_MOST_ID}"
+            raise SpecError(msg)
+    for side, name in ((0, "inside"), (1, "outside")):
+        taken = sorted((each[side], each[side] + each[2]) for each in ranges)
+        for before, after in pairwise(taken):
+            if after[0] < before[1]:
+                msg = f"{what}: the ids {name} from {after[0]} on are in two ranges; each may be mapped once"
+                raise SpecError(msg)
+    return tuple(ranges)
+
+
+def _mounts(value: Iterable[Mount]) -> tuple[Mount, ...]:
+    mounts = tuple(value)
+    for each in mounts:
+        if not isinstance(each, Mount):
+            msg = f"mounts: {shown(each)} is not a cgctl.Mount"
+            raise SpecError(msg)
+    return mounts
+
+
+def _paths(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_path(each, "a masked or read-only path") for each in value)
+
+
+@attrs.frozen(kw_only=True)
+class Sandbox:
+    """What a program sees and may do: its namespaces, its files, its privileges. Says nothing by default.
+
+    As soon as there is any namespace or a root, all capabilities are dropped, ``no_new_privs`` is set, and the program
+    has a session of its own.
+
+    Attributes:
+        namespaces: the kinds that are to be new: any of :data:`cgctl.launch.sandbox.NAMESPACES`, or ``"all"``. What
+            else is asked for brings those that it takes.
+        root: the directory that becomes ``/``; ``"/"`` is the host's tree, mounted anew.
+        chroot: whether by plain ``chroot`` instead of ``pivot_root``. That is no boundary: who has
+            ``CAP_SYS_CHROOT``, or a descriptor of a directory outside, can leave.
+        read_only: whether nothing can be changed in the root.
+        mounts: what is mounted besides, in this order.
+        tmp: the size of a tmpfs on ``/tmp``.
+        masked: paths of a fresh ``/proc`` and ``/sys`` that are hidden, where they are there.
+        read_only_paths: paths of them that cannot be written.
+        hostname: the host's name (uts).
+        domainname: its NIS domain (uts).
+        time_offsets: by how much the clocks ``boottime`` and ``monotonic`` are shifted (time), such as ``"+7d"``;
+            held in microseconds.
+        network: ``"none"``: just the loopback device, which is up (net); ``"host"``: the caller's.
+        uid_map: ranges (first inside, first outside, how many) of user ids (user). By default the caller's own id is 0
+            inside.
+        gid_map: the same of group ids.
+        init: whether PID 1 is a reaper, which forwards signals to the program, PID 2 (pid).
+        capabilities: those that the program keeps; ``None`` are none in a sandbox, and else the caller's.
+        no_new_privs: whether programs with setuid bits or file capabilities gain nothing by them.
+        new_session: whether the program has a session of its own, and so cannot write into the caller's terminal as if
+            it were typed.
+    """
+
+    namespaces: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    root: str | None = attrs.field(default=None, converter=_root)
+    chroot: bool = False
+    read_only: bool = False
+    mounts: tuple[Mount, ...] = attrs.field(default=(), converter=_mounts)
+    tmp: int | None = attrs.field(default=None, converter=_tmp)
+    masked: tuple[str, ...] = attrs.field(default=MASKED, converter=_paths)
+    read_only_paths: tuple[str, ...] = attrs.field(default=READ_ONLY, converter=_paths)
+    hostname: str | None = attrs.field(default=None, converter=_hostname)
+    domainname: str | None = attrs.field(default=None, converter=_domainname)
+    time_offsets: tuple[tuple[str, int], ...] = attrs.field(default=(), converter=_offsets)
+    network: Literal["none", "host"] | None = None
+    uid_map: tuple[IdMap, ...] | None = attrs.field(default=None, converter=_uid_map)
+    gid_map: tuple[IdMap, ...] | None = attrs.field(default=None, converter=_gid_map)
+    init: bool = False
+    capabilities: tuple[str, ...] | None = attrs.field(default=None, converter=parse_capabilities)
+    no_new_privs: bool | None = None
+    new_session: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.network not in {None, "none", "host"}:
+            msg = f"network={shown(self.network)}: it is 'none' or 'host'"
+            raise SpecError(msg)
+        if self.chroot and self.root is None:
+            msg = "chroot=True without root: it says how the root is changed; give root= too"
+            raise SpecError(msg)
+        if self.read_only and self.root is None:
+            msg = "read_only=True without root: it is the root that cannot be changed; root='/' is the host's tree"
+            raise SpecError(msg)
+        if self.chroot and self.read_only and "mnt" not in self.kinds:
+            msg = (
+                "read_only=True with chroot=True: it takes a mount namespace; add namespaces=['mnt'], or leave one out"
+            )
+            raise SpecError(msg)
+        if (self.uid_map is None) != (self.gid_map is None):
+            msg = "uid_map and gid_map go together; give both"
+            raise SpecError(msg)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of namespaces that are made, of which some were named, and others are brought by the rest."""
+        implied = {
+            "uts": self.hostname is not None or self.domainname is not None,
+            "time": bool(self.time_offsets),
+            "net": self.network == "none",
+            "mnt": bool(self.mounts or self.tmp) or (self.root is not None and not self.chroot),
+            "pid": self.init,
+            "user": self.uid_map is not None,
+        }
+        found = self.namespaces | {name for name, wanted in implied.items() if wanted}
+        return found - {"net"} if self.network == "host" else found
+
+    @property
+    def confined(self) -> bool:
+        """Whether it is more than nothing, and so privileges are dropped unless they are asked for."""
+        return bool(self.kinds) or self.root is not None
+
+    @property
+    def has_own_session(self) -> bool:
+        """Whether the program has a session of its own."""
+        return self.confined if self.new_session is None else self.new_session
+
+    @property
+    def keep(self) -> tuple[str, ...] | None:
+        """The capabilities that the program keeps; ``None`` are the caller's."""
+        return () if self.capabilities is None and self.confined else self.capabilities
+
+
+class SandboxKeywords(TypedDict, total=False):
+    """The fields of a :class:`Sandbox`, as keywords of what runs a program."""
+
+    namespaces: Iterable[str] | str
+    root: Any
+    chroot: bool
+    read_only: bool
+    mounts: Iterable[Mount]
+    tmp: int | str | None
+    masked: Iterable[str]
+    read_only_paths: Iterable[str]
+    hostname: str | None
+    domainname: str | None
+    time_offsets: Mapping[str, str | float]
+    network: Literal["none", "host"] | None
+    uid_map: Iterable[IdMap] | IdMap | None
+    gid_map: Iterable[IdMap] | IdMap | None
+    init: bool
+    capabilities: Iterable[str] | str | None
+    no_new_privs: bool | None
+    new_session: bool | None
