@@ -19,7 +19,7 @@ from cgctl.group import Group
 from cgctl.layout import UNIFIED
 from cgctl.reading import controllers_in
 
-__all__ = ["Leaf"]
+__all__ = ["Leaf", "unlimited"]
 
 _FINISH_TIMEOUT = 10.0
 
@@ -47,9 +47,7 @@ class Leaf:
 
     def nest(self) -> None:
         """Put the program one group deeper: the root of a cgroup namespace, with the limits out of its reach."""
-        filesystem, places = self.group.system.filesystem, self.group.address.existing()
-        controllers = {name: CONTROLLERS[name].spec() for name in controllers_in(filesystem, places)}
-        self._inner = Group("payload", parent=self.group, **controllers)
+        self._inner = Group("payload", parent=self.group, **unlimited(self.group))
         self._inner._existence.make(ephemeral=True)  # noqa: SLF001 - the same
 
     def kill(self) -> None:
@@ -130,6 +128,12 @@ class Leaf:
             return stats
         # A leaf's counter may run some pages ahead of the group that holds the limit; no leaf used more than that one.
         return attrs.evolve(stats, memory=attrs.evolve(stats.memory, peak=min(stats.memory.peak, above.peak)))
+
+
+def unlimited(group: Group) -> dict[str, Any]:
+    """Return the controllers that a group has, without limits: for a group below it that counts the same."""
+    found = controllers_in(group.system.filesystem, group.system.layout, group.address.existing())
+    return {name: CONTROLLERS[name].spec() for name in found}
 
 
 def _cpuset(filesystem: KernelFilesystem, directory: str | None) -> list[bytes | int]:

@@ -31,8 +31,7 @@ from cgctl.launch.arguments import Argument, Stream, encode_argv
 from cgctl.launch.process import Process
 from cgctl.launch.sandbox import Sandbox, SandboxKeywords
 from cgctl.launch.start import popen as launch
-from cgctl.leaf import Leaf
-from cgctl.reading import controllers_in
+from cgctl.leaf import Leaf, unlimited
 from cgctl.system import System
 from cgctl.units import parse_duration
 
@@ -236,12 +235,9 @@ def _fresh(parent: Group | None, system: Any, controllers: Mapping[str, Any]) ->
 
 def _leaf_below(group: Group) -> Leaf:
     """Make a leaf with the controllers of the group, or with none where others' processes are in the way."""
-    places = group.address.require()
-    controllers = {
-        name: CONTROLLERS[name].spec() for name in controllers_in(group.system.filesystem, group.system.layout, places)
-    }
+    group.address.require()
     try:
-        return Leaf(_fresh(group, None, controllers))
+        return Leaf(_fresh(group, None, unlimited(group)))
     except UnsupportedError:
         return Leaf(_fresh(group, None, {}))
 
