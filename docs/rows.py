@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cgctl.controllers import CONTROLLERS, Controller, Row, Side
+from cgctl.controllers._left_out import LEFT_OUT, VERBS
 
 _SETTINGS = ("attribute", "v1", "v2", "unit", "range", "since", "exact or lossy")
 _STATISTICS = ("attribute", "v1", "v2", "unit", "since", "exact or lossy")
@@ -14,7 +15,8 @@ _STATISTICS = ("attribute", "v1", "v2", "unit", "since", "exact or lossy")
 
 def tables() -> str:
     """Write the page's part that is made from the rows."""
-    return "\n".join(line for controller in CONTROLLERS.values() for line in _controller(controller))
+    lines = [line for controller in CONTROLLERS.values() for line in _controller(controller)]
+    return "\n".join([*lines, *_without_rows()])
 
 
 def _controller(controller: Controller) -> Iterator[str]:
@@ -31,6 +33,14 @@ def _controller(controller: Controller) -> Iterator[str]:
             _line(_name(row), *_files(row), row.unit, _since(row), _exactness(row)) for row in controller.readings
         )
         yield ""
+
+
+def _without_rows() -> Iterator[str]:
+    yield from ("## Files that have no row", "")
+    yield "`group.read` and `group.write` reach these too, as they do all that a newer kernel may add."
+    for title, table in (("used by", VERBS), ("why there is no row", LEFT_OUT)):
+        yield from ("", *_head(("file", title)))
+        yield from (_line(f"`{file}`", reason) for file, reason in table.items())
 
 
 def _head(titles: tuple[str, ...]) -> tuple[str, str]:

@@ -18,9 +18,9 @@ from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs
 from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError
 from cgctl.filesystem import execute
 from cgctl.making import Existence, doors, extend, planned
-from cgctl.names import parse_name
+from cgctl.names import parse_file, parse_name
 from cgctl.plan import Plan, Write
-from cgctl.reading import read_limits, read_stats
+from cgctl.reading import find_file, read_limits, read_stats
 from cgctl.system import Base, System, default_system
 from cgctl.units import parse_duration, parse_size
 
@@ -254,10 +254,11 @@ class Group:
         self._existence.remove()
 
     def read(self, file: str) -> str:
-        """Return an interface file's text, as the kernel gives it.
+        """Return an interface file's text, as the kernel gives it: of any, also where cgctl has no attribute for it.
 
         Args:
-            file: its name, such as ``"memory.max"``; the name decides in which hierarchy it is looked up.
+            file: its name, such as ``"memory.numa_stat"``. It is looked for in its controller's hierarchy, then in
+                v2's, then in the others that the group is in.
 
         Raises:
             GroupNotFoundError: the group is not there.
@@ -271,7 +272,7 @@ class Group:
             raise StepError(f"read {path}", error.errno or 0, filename=path) from error
 
     def write(self, file: str, data: str | bytes) -> None:
-        """Write to an interface file, one ``write(2)``, as it is.
+        """Write to an interface file, one ``write(2)``, as it is; it is looked for as by :meth:`read`.
 
         Raises:
             GroupNotFoundError: the group is not there.
@@ -440,14 +441,8 @@ class Group:
             raise GroupNotFoundError(msg) from error
 
     def _file(self, name: str) -> str:
-        prefix, _, rest = name.partition(".")
-        if not ((prefix and rest) or name.startswith("@")) or "/" in name:
-            msg = f"interface file {name!r}: not a name such as 'memory.max'; give it without a directory"
-            raise SpecError(msg)
-        places = self.address.require()
-        home = self.system.layout.locate(prefix)
-        place = (places.get(home.label) if home else None) or places.get("unified") or next(iter(places.values()))
-        return place.file(name)
+        parse_file(name)
+        return find_file(self.system.filesystem, self.system.layout, self.address.require(), name)
 
 
 def _helpers() -> frozenset[int]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from cgctl.errors import SpecError, shown
 
-__all__ = ["parse_name"]
+__all__ = ["parse_file", "parse_name"]
 
 _LONGEST: Final = 255
 _CONTROLLERS: Final = (
@@ -15,6 +15,8 @@ _CONTROLLERS: Final = (
     "|net_cls|net_prio|perf_event|debug|irq"
 )
 _INTERFACE_FILE: Final = re.compile(rf"(?:{_CONTROLLERS})\..*|tasks|notify_on_release|release_agent", re.DOTALL)
+_PROGRAM: Final = re.compile(r"@[a-z_]+", re.ASCII)
+_NOT_IN_FILES: Final = re.compile(r"[/\s\0]|\.\.|\.$")
 
 
 def parse_name(name: object) -> tuple[bool, tuple[str, ...]]:
@@ -38,6 +40,25 @@ def parse_name(name: object) -> tuple[bool, tuple[str, ...]]:
     for part in parts:
         _check(name, part)
     return absolute, parts
+
+
+def parse_file(name: object) -> str:
+    """Return the controller whose interface file a name is; empty for v1's files that name none.
+
+    Args:
+        name: such as ``"memory.max"``, ``"cgroup.procs"`` or ``"tasks"``; of an attached program ``"@device"``.
+
+    Raises:
+        SpecError: it is no interface file's name, but a path, for example.
+    """
+    is_file = isinstance(name, str) and _INTERFACE_FILE.fullmatch(name) and not _NOT_IN_FILES.search(name)
+    if isinstance(name, str) and _PROGRAM.fullmatch(name):
+        return ""
+    if not is_file or len(_bytes(str(name)) or b"x" * (_LONGEST + 1)) > _LONGEST:
+        msg = f"interface file {shown(name)}: not a name such as 'memory.max'; give it without a directory"
+        raise SpecError(msg)
+    controller, dot, _ = str(name).partition(".")
+    return controller if dot else ""
 
 
 def _check(name: str, part: str) -> None:

@@ -13,10 +13,11 @@ from cgctl.controllers import CONTROLLERS, Controller, Limits, Row, Side, Stats
 from cgctl.errors import SpecError
 from cgctl.filesystem import Filesystem, read_all
 from cgctl.layout import UNIFIED, Layout
+from cgctl.names import parse_file
 from cgctl.plan import GONE, Place, Snapshot
 from cgctl.plan.settings import files, held_spec
 
-__all__ = ["controllers_in", "read_limits", "read_stats"]
+__all__ = ["controllers_in", "find_file", "read_limits", "read_stats"]
 
 _ABSENT: Final = GONE | {EOPNOTSUPP}
 _HIDDEN: Final = _ABSENT | {EPERM, ENOSYS, EBADMSG}
@@ -39,6 +40,27 @@ def controllers_in(filesystem: Filesystem, layout: Layout, places: Places) -> tu
             here = {*place.hierarchy.controllers}
             found.update(name for name, controller in CONTROLLERS.items() if here.intersection(controller.v1))
     return tuple(name for name in CONTROLLERS if name in found)
+
+
+def find_file(filesystem: Filesystem, layout: Layout, places: Places, name: str) -> str:
+    """Return the path of an interface file of a group: in its controller's hierarchy, in v2's, or wherever it is.
+
+    Raises:
+        SpecError: it is no interface file's name.
+    """
+    home = layout.locate(parse_file(name))
+    labels = [*([home.label] if home else []), UNIFIED, *places]
+    paths = [places[label].file(name) for label in dict.fromkeys(labels) if label in places]
+    # A controller that is in v1 has files in v2 all the same: cpu.stat, memory.pressure.
+    return next((path for path in paths if _is_there(filesystem, path)), paths[0])
+
+
+def _is_there(filesystem: Filesystem, path: str) -> bool:
+    try:
+        filesystem.read(path)
+    except OSError as error:
+        return error.errno not in GONE
+    return True
 
 
 def read_limits(filesystem: Filesystem, layout: Layout, places: Places) -> Limits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from typing import Any
 
 import attrs
@@ -40,6 +41,7 @@ from cgctl.controllers import (
     SwapEvents,
     parse_specs,
 )
+from cgctl.controllers._left_out import LEFT_OUT, VERBS, reason_without_row
 from cgctl.controllers.cpu import quota_usec
 from cgctl.errors import SpecError, UnsupportedError, shown
 from cgctl.formats import FormatError, Pressure, PressureLine
@@ -821,3 +823,26 @@ class TestPerfEvent:
         """All else says that there is nothing to set."""
         with says(SpecError, f"perf_event={bad!r}: it has nothing to set", "give True"):
             parse_specs({"perf_event": bad})
+
+
+class TestWithoutRows:
+    """The tables of files that no row has."""
+
+    def test_no_row_has_them(self) -> None:
+        """A file that gets a row is taken out of them."""
+        files = {side.file for _, _, row in _rows() for side in (row.v1, row.v2) if side}
+        assert sorted(file for file in files if any(fnmatchcase(file, pattern) for pattern in LEFT_OUT)) == []
+
+    @pytest.mark.parametrize(
+        ("file", "reason"),
+        [
+            ("cgroup.procs", VERBS["cgroup.procs"]),
+            ("memory.kmem.tcp.failcnt", LEFT_OUT["memory.kmem.*"]),
+            ("cpuacct.usage_percpu_sys", LEFT_OUT["cpuacct.usage_percpu*"]),
+            ("memory.max", None),
+            ("memory.nosuch", None),
+        ],
+    )
+    def test_reasons(self, file: str, reason: str | None) -> None:
+        """A file is there by itself, or by a pattern."""
+        assert reason == reason_without_row(file)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cgctl.errors import SpecError
-from cgctl.names import parse_name
+from cgctl.errors import SpecError, shown
+from cgctl.names import parse_file, parse_name
 from tests.unit.refusals import says
 
 
@@ -103,3 +103,46 @@ class TestParseName:
             parse_name("x" * 1_000_000)
 
         assert len(str(caught.value)) < 300
+
+
+class TestParseFile:
+    """What may be an interface file's name."""
+
+    @pytest.mark.parametrize(
+        ("name", "controller"),
+        [
+            ("memory.max", "memory"),
+            ("hugetlb.2MB.rsvd.max", "hugetlb"),
+            ("cgroup.procs", "cgroup"),
+            ("net_cls.classid", "net_cls"),
+            ("memory.what-is-to-come", "memory"),
+            ("tasks", ""),
+            ("notify_on_release", ""),
+            ("@device", ""),
+        ],
+    )
+    def test_controllers(self, name: str, controller: str) -> None:
+        """It begins with its controller's; some of v1's have none."""
+        assert controller == parse_file(name)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("", "memory", "memory.", ".max", "max", "/memory.max", "../memory.max", "memory.max/", "memory./../x"),
+            *(
+                "memory..x",
+                "memory.max\n",
+                "memory.max\0",
+                "memory max",
+                "tasks/x",
+                "nosuch.max",
+                "memory." + "x" * 300,
+            ),
+            *("memory.\ud800", None, 1, True, b"memory.max"),
+        ],
+        ids=shown,
+    )
+    def test_others(self, name: str) -> None:
+        """All else is refused, paths above all."""
+        with says(SpecError, "interface file ", "without a directory"):
+            parse_file(name)

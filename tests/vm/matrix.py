@@ -9,19 +9,23 @@ import sys
 SPINE = ("tests/contract",)
 ROWS = (
     *SPINE,
-    "tests/kernel/test_settings.py",
-    "tests/kernel/test_readings.py",
+    "tests/kernel/test_by_resource.py",
     "tests/kernel/test_core_files.py",
+    "tests/kernel/test_every_file.py",
     "tests/kernel/test_partitions.py",
+    "tests/kernel/test_perf_event.py",
+    "tests/kernel/test_readings.py",
+    "tests/kernel/test_settings.py",
 )
 RUNS = (
     *ROWS,
+    "tests/kernel/test_hugetlb.py",
     "tests/kernel/test_freezing.py",
     "tests/kernel/test_lifecycle.py",
     "tests/kernel/test_run.py",
     "tests/kernel/test_plan_shell.py",
 )
-FULL = (*SPINE, "tests/kernel")
+FULL = ("tests/contract", "tests/kernel")
 FILES = ("tests/contract/test_filesystem.py",)
 
 _CONTROLLERS = frozenset(("group", "memory", "cpu", "cpuset", "pids"))
