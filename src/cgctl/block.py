@@ -6,7 +6,7 @@ import os
 
 import attrs
 
-from cgctl import joined, members
+from cgctl import joined, members, owning
 from cgctl.making import Existence, doors
 
 __all__ = ["Block"]
@@ -41,7 +41,10 @@ class Block:
         if join:
             joined.check_enter(group.name)
         address = self.existence.now()
+        owning.tidy(address)
         there = address.existing()
+        if there and owning.end_orphan(address.system.filesystem, there):
+            there = {}
         self.populated = bool(there and members.pids(address.system.filesystem, there))
         self.existence.make(ephemeral=not self.populated)
         if join:

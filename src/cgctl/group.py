@@ -197,12 +197,17 @@ class Group:
     def create(self) -> Self:
         """Make the group, with its limits; it stays until :meth:`remove`.
 
+        Once this process has ended and no other is in the group, it is an orphan, which ``cgctl doctor --prune``
+        removes; one that was made with ``on_exit="keep"`` never is.
+
         Raises:
             GroupExistsError: it is there already, and ``exist_ok`` is false.
             UnsupportedError: this layout cannot have what is asked.
             StepError: the kernel refused; what was made is removed again.
         """
         self._existence.make(ephemeral=False)
+        if self._on_exit == "keep":
+            self._existence.keep()
         return self
 
     def update(self, **controllers: Unpack[ControllerKeywords]) -> Limits:

@@ -17,14 +17,15 @@ def own_helper() -> Helper:
     return helper(homes)
 
 
-def guard(directories: Sequence[str], above: Sequence[str] = ()) -> int:
+def guard(mark: bytes, directories: Sequence[str], above: Sequence[str] = ()) -> int:
     """Have a group removed when this process ends, however it does; return the token to end that.
 
     Args:
+        mark: the group's; directories without it are left alone.
         directories: the group, in each hierarchy.
-        above: groups above it, innermost first, that go with it if they are empty then.
+        above: groups above it, innermost first, that go with it if they were made for it and are empty then.
     """
-    return own_helper().guard(directories, above)
+    return own_helper().guard(mark, directories, above)
 
 
 def release(token: int) -> None:

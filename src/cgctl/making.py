@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import threading
@@ -12,13 +11,14 @@ from typing import Any, Final
 
 import attrs
 
-from cgctl import killing, members
+from cgctl import killing, members, owning
 from cgctl.address import Address
 from cgctl.controllers import CONTROLLERS
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError
 from cgctl.filesystem import Filesystem, execute, remove_tree, satisfy
 from cgctl.layout import UNIFIED
-from cgctl.plan import SUPERVISOR, SUPERVISOR_MARK, Mkdir, Place, Plan, Request, Rmdir, Snapshot
+from cgctl.marks import SUPERVISOR, SUPERVISOR_MARK
+from cgctl.plan import Mkdir, Place, Plan, Request, Rmdir, Snapshot
 from cgctl.reading import controllers_in
 
 __all__ = ["Existence", "doors", "extend", "planned"]
@@ -67,6 +67,7 @@ class Existence:
         exist_ok: whether it may be there already.
         address: where it was made, once it was.
         token: under which the launch helper guards it: it ends with this process, however that ends.
+        mark: what says on the group whose it is.
     """
 
     where: Callable[[], Address]
@@ -74,6 +75,7 @@ class Existence:
     exist_ok: bool
     address: Address | None = None
     token: int | None = None
+    mark: bytes | None = None
 
     def now(self) -> Address:
         """Return the address: of what was made, or of what would be."""
@@ -92,34 +94,49 @@ class Existence:
         """
         with _tree_lock:
             address = self.now()
-            steps = self._execute(address, ephemeral=ephemeral)
+            self._make(address, ephemeral=ephemeral)
         self.address = address
-        _note_above(steps, address)
 
-    def _execute(self, address: Address, *, ephemeral: bool) -> Plan:
+    def _make(self, address: Address, *, ephemeral: bool) -> None:
         filesystem = address.system.filesystem
+        owning.tidy(address)
         for attempt in itertools.count(1):
-            places = address.planned(self.specs)
-            steps, snapshot = planned(address, places, self.specs)
-            there = [place.directory for place in places if place.there(snapshot)]
-            if there and not self.exist_ok:
-                msg = (
-                    f"group {address.name!r} is there already ({there[0]}); choose another name, or pass exist_ok=True"
-                )
-                raise GroupExistsError(msg)
+            if self.exist_ok:
+                owning.end_orphan(filesystem, address.existing())
             try:
-                # The helper is told before anything is made, so that a kill in between leaves nothing.
-                if ephemeral:
-                    above = _above(address, _made_above | _made_by(steps))
-                    self.token = _guard([place.directory for place in places], above)
-                execute(filesystem, steps)
+                with owning.steady(address):
+                    self._make_once(address, ephemeral=ephemeral)
             except BaseException as error:
-                self.keep()
-                if attempt == _TRIES or not _is_overtaken(error):
+                self._release()
+                again = _is_overtaken(error) or (
+                    isinstance(error, GroupExistsError) and owning.end_orphan(filesystem, address.existing())
+                )
+                if attempt == _TRIES or not again:
+                    # Whoever removed the last group beside it meanwhile has left that to us.
+                    owning.remove_above(address, undo=True)
                     raise
-                continue
-            return steps
-        raise AssertionError  # the loop has no other end
+            else:
+                return
+
+    def _make_once(self, address: Address, *, ephemeral: bool) -> None:
+        filesystem = address.system.filesystem
+        places = address.planned(self.specs)
+        steps, snapshot = planned(address, places, self.specs)
+        there = [place for place in places if place.there(snapshot)]
+        if there and not self.exist_ok:
+            where = there[0].directory
+            msg = f"group {address.name!r} is there already ({where}); choose another name, or pass exist_ok=True"
+            raise GroupExistsError(msg)
+        claim = owning.claim(filesystem, there, ephemeral=ephemeral)
+        self.mark = claim.mark
+        # The helper is told before anything is made, so that a kill in between leaves nothing.
+        if ephemeral and claim.mine and claim.mark:
+            directories = address.base.directories.values()
+            name = "/".join((*address.base.parts, *address.parts))
+            self.token = _guard(claim.mark, [f"{each}/{name}" for each in directories], owning.above(address))
+        execute(filesystem, owning.marked(steps, claim.mark))
+        if claim.mine and claim.mark:
+            owning.adopt(filesystem, there, claim.mark)
 
     def remove(self, *, settle: bool = True) -> None:
         """Remove the group and all below it; and, if nobody else uses them, the parents that were made for it.
@@ -136,11 +153,10 @@ class Existence:
 
     def _take_down(self, address: Address, places: Mapping[str, Place], *, settle: bool) -> None:
         _remove(address, places)
-        if settle and UNIFIED in places:
-            with _tree_lock:
-                _settle(address.system.filesystem, places[UNIFIED].directory.rpartition("/")[0])
+        with _tree_lock:
+            owning.remove_above(address, undo=settle)
         self.address = None
-        self.keep()
+        self._release()
 
     def kill_and_remove(self, *, settle: bool = True) -> None:
         """Kill what is in the group, and remove it if it is still there.
@@ -158,12 +174,19 @@ class Existence:
                 killing.kill(address.system.filesystem, places, timeout=_KILL_TIMEOUT, name=address.name)
                 self._take_down(address, places, settle=settle)
             else:
-                _remove_above(address)
+                owning.remove_above(address, undo=settle)
         finally:
-            self.keep()
+            self._release()
 
     def keep(self) -> None:
-        """Tell the helper that the group is gone, or is to outlive this process."""
+        """Let the group outlive this process, whatever becomes of it."""
+        if self.mark is not None:
+            address = self.now()
+            owning.disown(address.system.filesystem, address.existing().values(), self.mark)
+        self._release()
+
+    def _release(self) -> None:
+        self.mark = None
         if self.token is not None:
             from cgctl import guarding  # noqa: PLC0415 - the launcher is needed here only
 
@@ -178,10 +201,10 @@ def _is_overtaken(error: BaseException) -> bool:
     return isinstance(error, GroupNotFoundError)
 
 
-def _guard(directories: list[str], above: list[str]) -> int:
+def _guard(mark: bytes, directories: list[str], above: list[str]) -> int:
     from cgctl import guarding  # noqa: PLC0415 - the launcher is needed here only
 
-    return guarding.guard(directories, above)
+    return guarding.guard(mark, directories, above)
 
 
 def extend(address: Address, specs: Mapping[str, Any]) -> None:
@@ -196,8 +219,9 @@ def extend(address: Address, specs: Mapping[str, Any]) -> None:
     before = address.require()
     held = {name: CONTROLLERS[name].spec() for name in controllers_in(filesystem, address.system.layout, before)}
     added = {p.hierarchy.label: p for p in address.planned(held | dict(specs)) if p.hierarchy.label not in before}
-    steps, _ = planned(address, (*added.values(), *before.values()), specs)
-    execute(filesystem, steps)
+    with owning.steady(address):
+        steps, _ = planned(address, (*added.values(), *before.values()), specs)
+        execute(filesystem, owning.marked(steps, owning.mark_of(filesystem, before.values())))
     targets = {label: directory for label, directory in doors(address).items() if label in added}
     for _round in range(_TRIES if added else 0):
         missed = members.pids(filesystem, before) - members.pids(filesystem, added)
@@ -217,7 +241,7 @@ def doors(address: Address) -> dict[str, str]:
     directory = targets.get(UNIFIED)
     if directory is not None and filesystem.read(f"{directory}/cgroup.subtree_control").strip():
         targets[UNIFIED] = f"{directory}/{SUPERVISOR}"
-        execute(filesystem, Plan((Mkdir(path=targets[UNIFIED], shared=True, mark=SUPERVISOR_MARK),)))
+        execute(filesystem, Plan((Mkdir(path=targets[UNIFIED], shared=True, marks={SUPERVISOR_MARK: b"1"}),)))
     return targets
 
 
@@ -241,7 +265,6 @@ def _remove(address: Address, places: Mapping[str, Place]) -> None:
             hint = f"it still holds {what}{caller}; kill() it first, or move them elsewhere"
             step = Rmdir(path=place.directory)
             raise StepError(step, error.errno or 0, hint=hint, filename=place.directory) from error
-    _remove_above(address)
 
 
 def _remove_directory(filesystem: Filesystem, directory: str) -> None:
@@ -252,57 +275,3 @@ def _remove_directory(filesystem: Filesystem, directory: str) -> None:
         if error.errno != EBUSY or any(members.procs(filesystem, each) for each in members.walk(filesystem, directory)):
             raise
         remove_tree(filesystem, directory, timeout=_REMOVE_TIMEOUT)
-
-
-_made_above: Final[set[str]] = set()
-"""Directories that this process made on the way to its groups; each goes with the last group below it."""
-
-
-def _note_above(steps: Plan, address: Address) -> None:
-    _made_above.update(_made_by(steps))
-    # One that is asked for by its own name is no longer just on the way.
-    name = "/".join((*address.base.parts, *address.parts))
-    _made_above.difference_update(f"{directory}/{name}" for directory in address.base.directories.values())
-
-
-def _made_by(steps: Plan) -> set[str]:
-    return {step.path for step in steps if isinstance(step, Mkdir) and step.shared and not _is_leaf(step.path)}
-
-
-def _above(address: Address, made: set[str]) -> list[str]:
-    """Return what goes with a group if nobody else uses it: what was made on the way to it, and ``CGCTL_BASE``."""
-    base, parts = address.base, (*address.base.parts, *address.parts)
-    from_environment = len(base.parts) if base.origin.startswith("CGCTL_BASE") else 0
-    return [
-        path
-        for depth in range(len(parts) - 1, 0, -1)
-        for directory in base.directories.values()
-        if (path := "/".join((directory, *parts[:depth]))) in made or depth <= from_environment
-    ]
-
-
-def _remove_above(address: Address) -> None:
-    for directory in _above(address, _made_above):
-        with contextlib.suppress(OSError):
-            address.system.filesystem.rmdir(directory)
-            _made_above.discard(directory)
-
-
-def _is_leaf(directory: str) -> bool:
-    return directory.endswith(f"/{SUPERVISOR}")
-
-
-def _settle(filesystem: Filesystem, above: str) -> None:
-    """Undo the emptying of a group, once the last group below it is gone: controllers off, home, rmdir."""
-    leaf = f"{above}/{SUPERVISOR}"
-    with contextlib.suppress(OSError):
-        if filesystem.listdir(above) != [SUPERVISOR] or not filesystem.getxattr(leaf, SUPERVISOR_MARK):
-            return
-        enabled = filesystem.read(f"{above}/cgroup.subtree_control").decode().split()
-        if enabled:
-            filesystem.write(f"{above}/cgroup.subtree_control", " ".join(f"-{name}" for name in enabled).encode())
-        for _round in range(_TRIES):
-            for pid in filesystem.read(f"{leaf}/cgroup.procs").split():
-                with contextlib.suppress(ProcessLookupError):
-                    filesystem.write(f"{above}/cgroup.procs", pid)
-        filesystem.rmdir(leaf)

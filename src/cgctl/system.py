@@ -18,9 +18,9 @@ from cgctl.errors import GroupNotFoundError, SpecError, UnsupportedError
 from cgctl.filesystem import Filesystem
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.layout import UNIFIED, Hierarchy, Layout, parse_membership
+from cgctl.marks import SUPERVISOR, SUPERVISOR_MARK
 from cgctl.mounts import parse_mountinfo
 from cgctl.names import parse_name
-from cgctl.plan import SUPERVISOR, SUPERVISOR_MARK
 
 if TYPE_CHECKING:
     from cgctl.group import Group

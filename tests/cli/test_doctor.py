@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -87,3 +91,44 @@ def test_on_a_read_only_machine() -> None:
     assert (findings["base in unified"].reason, findings["base in unified"].fix) == ("a", "b")
     assert not findings["controller pids"].ok
     assert findings["controller memory"].ok
+
+
+_KILLED = """
+import os, signal, sys
+import cgctl, cgctl.guarding
+group = cgctl.Group(sys.argv[1], join=False)
+group.__enter__()
+os.kill(cgctl.guarding.own_helper().pid, signal.SIGKILL)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.host
+def test_prune(command: CommandLine) -> None:
+    """What a killed process has left is told by a dry run, then removed; a living process's group is left."""
+    directory = f"/{command.base}/killed"
+    with cgctl.Group(f"/{command.base}/mine", join=False):
+        done = subprocess.run([sys.executable, "-c", _KILLED, directory], check=False, env=command.env)
+        assert done.returncode == -signal.SIGKILL
+        would = command("doctor", "--prune", "--dry-run")
+        did = command("doctor", "--prune")
+        after = command("doctor", "--prune", "--json")
+
+        lines = [line.split(maxsplit=2) for line in would.stdout.splitlines() if directory in line]
+        assert would.returncode == 1
+        assert {line[0] for line in lines} == {"orphan"}
+        assert did.returncode == 0
+        assert {line.split()[0] for line in did.stdout.splitlines() if directory in line} == {"removed"}
+        facts = json.loads(after.stdout)
+        assert (after.returncode, facts["clean"]) == (0, True)
+        ours = [each for each in facts["groups"] if f"/{command.base}" in each["directories"][0]]
+        assert {each["owner"] for each in ours} == {os.getpid()}
+        assert {each["reason"] for each in ours} == {f"its owner, process {os.getpid()}, lives"}
+    assert command.left() == []
+
+
+def test_a_dry_run_of_nothing(command: CommandLine) -> None:
+    """--dry-run says nothing by itself."""
+    done = command("doctor", "--dry-run")
+
+    assert (done.returncode, "--dry-run is for --prune" in done.stderr) == (2, True)

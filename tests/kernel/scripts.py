@@ -19,7 +19,11 @@ _PRELUDE = "from tests.kernel.inside import *\n"
 
 
 def start(
-    script: str, *arguments: object, env: dict[str, str] | None = None, unshare: bool = False
+    script: str,
+    *arguments: object,
+    env: dict[str, str] | None = None,
+    unshare: bool = False,
+    stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[str]:
     """Start a script, with its output to be read; it is the caller's to end.
 
@@ -27,6 +31,7 @@ def start(
         script: Python source.
         env: variables to set; empty ones are left out.
         unshare: whether to give it a mount namespace of its own, from which nothing gets out.
+        stdin: its standard input, as for :class:`subprocess.Popen`.
     """
     environment = os.environ | {"PYTHONPATH": f"{_SOURCE}:{_ROOT}", "PYTHONDONTWRITEBYTECODE": "1"} | (env or {})
     return subprocess.Popen(
@@ -36,7 +41,7 @@ def start(
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         text=True,
         env={name: value for name, value in environment.items() if value},
     )

@@ -230,9 +230,6 @@ def test_failure_brings_everybody_home(home: str) -> None:
     assert facts["look"] == {"where": home, "enabled": [], "below": []}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the plan does not empty a group that holds processes beside controllers that are on already"
-)
 def test_killed_in_the_supervisor(home: str) -> None:
     """After a caller was killed, its next incarnation can start from the same group."""
     script = """

@@ -30,6 +30,8 @@ from cgctl.launch.client import helper
 from cgctl.launch.process import Process
 from cgctl.launch.spawn import Inherited, Spawn, encode, hint
 from cgctl.launch.start import popen
+from cgctl.marks import OWNER
+from cgctl.owner.mark import EPHEMERAL, own
 from tests.require import skip_unless
 
 pytestmark = pytest.mark.host
@@ -74,10 +76,12 @@ class Place:
         parents = own_groups() if below is None else below.directories
         self.directories: dict[str, Path] = {controller: parent / name for controller, parent in parents.items()}
         self.v2 = self.directories.get("")
-        self.token = helper().guard([str(path) for path in self.directories.values()]) if guarded else None
+        mark = own(EPHEMERAL)
+        self.token = helper().guard(mark, [str(path) for path in self.directories.values()]) if guarded else None
         self.finished = 0
         for path in self.directories.values():
             path.mkdir()
+            os.setxattr(path, OWNER, mark)
             stack.callback(self.remove, path)
         self.into = self.into_procs = None
         if self.v2 is not None:
@@ -876,7 +880,7 @@ class TestGuard:
 
         def child() -> None:
             old = helper()
-            token = old.guard(["/nonexistent"])
+            token = old.guard(own(EPHEMERAL), ["/nonexistent"])
             os.setpgid(0, 0)
             assert helper() is not old
             assert not until(lambda: not alive(old.pid), 0.1)
@@ -890,7 +894,7 @@ class TestGuard:
         """A path that is no group is not touched, whoever asks for it."""
 
         def child() -> None:
-            helper().guard(["/", "/tmp", "/sys/fs/cgroup", os.getcwd()])  # noqa: S108
+            helper().guard(own(EPHEMERAL), ["/", "/tmp", "/sys/fs/cgroup", os.getcwd()])  # noqa: S108
             time.sleep(0.05)
 
         with forked(child) as (pid, errors):

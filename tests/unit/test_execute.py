@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import nullcontext
 from errno import EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EIO, ENODEV, ENOENT, EOPNOTSUPP, ESRCH
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
-from cgctl.filesystem import Filesystem, execute, read_all, remove_tree, satisfy
+from cgctl.filesystem import Filesystem, Lock, execute, read_all, remove_tree, satisfy
 from cgctl.filesystem.execute import attempt
 from cgctl.plan import Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
 from cgctl.units import MAX
@@ -60,9 +62,9 @@ class Recorder:
         """Write down."""
         self._call(f"write {path} {data.decode()}")
 
-    def mkdir(self, path: str) -> None:
+    def mkdir(self, path: str, marks: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Write down."""
-        self._call(f"mkdir {path}")
+        self._call(" ".join(["mkdir", path, *(f"{name}={value.decode()}" for name, value in marks.items())]))
 
     def rmdir(self, path: str) -> None:
         """Write down; a group with groups below is busy."""
@@ -91,6 +93,19 @@ class Recorder:
     def setxattr(self, path: str, name: str, value: bytes) -> None:
         """Write down."""
         self._call(f"setxattr {path} {name} {value.decode()}")
+
+    def removexattr(self, path: str, name: str) -> None:
+        """Write down."""
+        self._call(f"removexattr {path} {name}")
+
+    def unfinished(self, path: str) -> bool:
+        """Return that none is."""
+        return not path
+
+    def lock(self, path: str, *, exclusive: bool, timeout: float = 1.0) -> Lock:
+        """Give it at once."""
+        del path, exclusive, timeout
+        return nullcontext(enter_result=True)
 
     def writable(self, path: str) -> bool:
         """Return that all is."""
@@ -224,13 +239,13 @@ class TestAttempt:
 
         attempt(Recorder(refusals), step)
 
-    def test_mark(self) -> None:
-        """A mark is set where it can be; nothing depends on it."""
-        filesystem = Recorder({f"setxattr {G} user.x 1": [EOPNOTSUPP]})
+    def test_marks(self) -> None:
+        """A group is made with its marks, not marked later."""
+        filesystem = Recorder({})
 
-        attempt(filesystem, Mkdir(path=G, mark="user.x"))
+        attempt(filesystem, Mkdir(path=G, marks={"user.x": b"1"}))
 
-        assert filesystem.calls == [f"mkdir {G}", f"setxattr {G} user.x 1"]
+        assert filesystem.calls == [f"mkdir {G} user.x=1"]
 
 
 class TestExpectations:

@@ -789,6 +789,15 @@ class TestEvacuation:
         with says(UnsupportedError, "the group is 'domain threaded'", "pids cannot have"):
             machine.steps("p1", base="/own", pids=3)
 
+    def test_threaded_by_who_joined(self) -> None:
+        """Where processes have joined a group beside enabled controllers, groups below it would take none."""
+        machine = self._machine()
+        machine.files["/v2/own/cgroup.type"] = "domain threaded\n"
+        machine.files["/v2/own/cgroup.subtree_control"] = "pids\n"
+
+        with says(UnsupportedError, "/v2/own is 'domain threaded'", "enabled controllers (pids)", "doctor --prune"):
+            machine.steps("p1", base="/own", pids=3)
+
     def test_threaded_controllers(self) -> None:
         """What threads can share may be enabled in a threaded group."""
         machine = self._machine()

@@ -13,6 +13,7 @@ import cgctl
 from cgctl.cli import checks, trials
 from cgctl.cli.checks import Bench, Check, Finding
 from cgctl.cli.output import JSON_OPTION, print_json, print_table
+from cgctl.cli.prune import report
 
 __all__ = ["CHECKS", "doctor"]
 
@@ -32,12 +33,21 @@ CHECKS: Final[tuple[Check, ...]] = (
 
 
 @click.command()
+@click.option("--prune", is_flag=True, help="Instead, remove the groups that killed processes have left.")
+@click.option("--dry-run", is_flag=True, help="With --prune: tell which those are, and remove none.")
 @JSON_OPTION
-def doctor(*, as_json: bool) -> int:
+def doctor(*, prune: bool, dry_run: bool, as_json: bool) -> int:
     """Tell what this machine can do, why it cannot do the rest, and what would change that.
 
     A small group is made for it, and programs are run in it. The exit status is 0 if programs can be run within limits.
+
+    With --prune, groups are removed that were to be gone with a process that has ended, with all that runs in them, and
+    empty ones that were made to last by such a process. The exit status is 0 if none of these is left.
     """
+    if prune:
+        return report(dry_run=dry_run, as_json=as_json)
+    if dry_run:
+        raise click.UsageError("--dry-run is for --prune")
     with _bench() as bench:
         findings = [finding for check in CHECKS for finding in check(bench)]
     works = all(finding.ok for finding in findings if finding.required)

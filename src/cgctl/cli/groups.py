@@ -28,7 +28,8 @@ def create(group: str, settings: tuple[str, ...], *, as_json: bool, **flags: Any
 
     Its limits are given by flags, or as settings such as memory=1G cpu.weight=200.
     """
-    made = cgctl.Group(group, **limits_of(flags, settings)).create()
+    # This process ends at once, and the group is to be there after it.
+    made = cgctl.Group(group, on_exit="keep", **limits_of(flags, settings)).create()
     if as_json:
         print_json({"group": group, "paths": made.paths(), "limits": made.limits()})
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Filesystem"]
+__all__ = ["Filesystem", "Lock", "Remover"]
 
 
-@runtime_checkable
-class Filesystem(Protocol):
-    """Cgroup filesystems, and the few files of /proc and /sys/dev that describe them and the devices, by absolute path.
+class Lock(Protocol):
+    """A lock, held for the length of a ``with`` block."""
 
-    Every method raises ``OSError`` with the kernel's errno.
-    """
+    def __enter__(self) -> bool:
+        """Return whether it was had in time."""
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Give it up."""
+
+
+class Remover(Protocol):
+    """As much of a :class:`Filesystem` as it takes to remove groups; the launch helper has no more."""
 
     def read(self, path: str) -> bytes:
         """Return a file's whole content; for ``stat:PATH``, what the path names (``cgctl.mounts.parse_status``)."""
@@ -20,14 +28,31 @@ class Filesystem(Protocol):
     def write(self, path: str, data: bytes) -> None:
         """Write *data* with one ``write(2)``; the file must be there."""
 
-    def mkdir(self, path: str) -> None:
-        """Make a group."""
-
     def rmdir(self, path: str) -> None:
         """Remove an empty group."""
 
     def listdir(self, path: str) -> list[str]:
         """Return the names of the groups directly below a group."""
+
+    def getxattr(self, path: str, name: str) -> bytes | None:
+        """Return an extended attribute of a group; ``None`` where there is none."""
+
+    def unfinished(self, path: str) -> bool:
+        """Tell whether the maker of a group has not come to mark it."""
+
+    def lock(self, path: str, *, exclusive: bool, timeout: float = 1.0) -> Lock:
+        """Lock a group's directory, alone or together with others; wait up to *timeout* seconds for it."""
+
+
+@runtime_checkable
+class Filesystem(Remover, Protocol):
+    """Cgroup filesystems, and the few files of /proc and /sys/dev that describe them and the devices, by absolute path.
+
+    Every method raises ``OSError`` with the kernel's errno.
+    """
+
+    def mkdir(self, path: str, marks: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """Make a group, with extended attributes, so that no other process finds it without (``cgctl.owner``)."""
 
     def signal(self, pid: int, number: int) -> None:
         """Signal a process."""
@@ -35,11 +60,11 @@ class Filesystem(Protocol):
     def wait(self, path: str, seen: bytes, timeout: float) -> None:
         """Return when an ``*.events`` file reads something else than *seen*, or after *timeout* seconds."""
 
-    def getxattr(self, path: str, name: str) -> bytes | None:
-        """Return an extended attribute of a group; ``None`` where there is none."""
-
     def setxattr(self, path: str, name: str, value: bytes) -> None:
         """Set an extended attribute of a group."""
+
+    def removexattr(self, path: str, name: str) -> None:
+        """Take an extended attribute off a group."""
 
     def writable(self, path: str) -> bool:
         """Tell whether groups may be made below a group, as far as can be told without trying."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable
 from errno import EBUSY, EEXIST, EINVAL, ENOENT, ESRCH
@@ -72,10 +71,7 @@ def attempt(filesystem: Filesystem, step: Step) -> None:
         OSError: the kernel refused it, and the step knows no excuse.
     """
     if isinstance(step, Mkdir):
-        _excused(lambda: filesystem.mkdir(step.path), {EEXIST} if step.shared else set())
-        if step.mark:
-            with contextlib.suppress(OSError):  # it cannot be had everywhere, and nothing depends on it alone
-                filesystem.setxattr(step.path, step.mark, b"1")
+        _excused(lambda: filesystem.mkdir(step.path, step.marks), {EEXIST} if step.shared else set())
     elif isinstance(step, Rmdir):
         _retried(lambda: _excused(lambda: filesystem.rmdir(step.path), GONE), step.retry)
     elif isinstance(step, Signal):

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import select
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from errno import EINVAL, ELOOP, ENODATA, ENOTSUP, EXDEV
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from cgctl import bpf
+from cgctl.filesystem.locking import Lock
 from cgctl.filesystem.status import read_status
 from cgctl.mounts import STATUS, Mount, parse_mountinfo
 
@@ -24,6 +26,7 @@ _CHUNK: Final = 65536
 _CGROUP: Final = frozenset({"cgroup", "cgroup2"})
 _OUTSIDE: Final = ("/proc/", "/sys/dev/", "/sys/kernel/mm/")
 """Where files that describe the machine are read, with symbolic links and all."""
+_UNMARKED: Final[Mapping[str, bytes]] = MappingProxyType({})
 _Result = TypeVar("_Result")
 
 
@@ -73,13 +76,37 @@ class KernelFilesystem:
         finally:
             os.close(fd)
 
-    def mkdir(self, path: str) -> None:
-        """Make a group."""
+    def mkdir(self, path: str, marks: Mapping[str, bytes] = _UNMARKED) -> None:
+        """Make a group, and mark it.
+
+        Until the marks are on it, it has the sticky bit and the directory above is locked; see :mod:`cgctl.owner`.
+        """
         root, relative = self._locate(path)
         try:
-            os.mkdir(relative, 0o755, dir_fd=root)
+            if not marks:
+                os.mkdir(relative, 0o755, dir_fd=root)
+                return
+            with self.lock(path.rpartition("/")[0], exclusive=False):
+                os.mkdir(relative, 0o755 | stat.S_ISVTX, dir_fd=root)
+                try:
+                    self._mark(path, marks)
+                except BaseException:
+                    os.rmdir(relative, dir_fd=root)
+                    raise
         except OSError as error:
             raise _named(error, path) from None
+
+    def _mark(self, path: str, marks: Mapping[str, bytes]) -> None:
+        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name, value in marks.items():
+                os.setxattr(fd, name, value)
+            os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & ~stat.S_ISVTX)
+        except OSError as error:
+            if error.errno != ENOTSUP:  # before 5.7 it stays as it is, which is a mark too
+                raise
+        finally:
+            os.close(fd)
 
     def rmdir(self, path: str) -> None:
         """Remove an empty group."""
@@ -135,6 +162,25 @@ class KernelFilesystem:
             raise _named(error, path) from None
         finally:
             os.close(fd)
+
+    def removexattr(self, path: str, name: str) -> None:
+        """Take an extended attribute off a group."""
+        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.removexattr(fd, name)
+        except OSError as error:
+            raise _named(error, path) from None
+        finally:
+            os.close(fd)
+
+    def unfinished(self, path: str) -> bool:
+        """Tell whether a group is yet to be marked."""
+        root, relative = self._locate(path)
+        return bool(os.stat(relative, dir_fd=root, follow_symlinks=False).st_mode & stat.S_ISVTX)
+
+    def lock(self, path: str, *, exclusive: bool, timeout: float = 1.0) -> Lock:
+        """Lock a group's directory for the length of a ``with`` block; its value is whether that was had in time."""
+        return Lock(self._open(path, os.O_RDONLY | os.O_DIRECTORY), exclusive=exclusive, timeout=timeout)
 
     def writable(self, path: str) -> bool:
         """Tell whether groups may be made below a group, as far as ``access(2)`` knows."""

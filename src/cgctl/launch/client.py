@@ -25,6 +25,7 @@ from cgctl.errors import LaunchError
 from cgctl.launch.blame import explain
 from cgctl.launch.caller import identity, inherited
 from cgctl.launch.children import LATE_TIMEOUT_SEC, Deadline, abandon, abandoned, collect, forget, launch_step, reap
+from cgctl.launch.helper.cleanup import Guarded
 from cgctl.launch.idmap import write_maps
 from cgctl.launch.plan import plan
 from cgctl.launch.program import BOOT, NAME, pack
@@ -110,7 +111,7 @@ class Helper:
     def __init__(self, home: Home | None) -> None:
         self.home = home
         self._owner = os.getpid()
-        self._guarded: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._guarded: dict[int, Guarded] = {}
         self._serving = True
         with launch_step(_START):
             self._identity = identity()
@@ -149,20 +150,21 @@ class Helper:
                 raise LaunchError(_ASK, errno.ECONNRESET, hint="it ended, and so did the next one") from error
         return made.await_exec(request.sandbox, deadline)
 
-    def guard(self, directories: Sequence[str], above: Sequence[str] = ()) -> int:
+    def guard(self, mark: bytes, directories: Sequence[str], above: Sequence[str] = ()) -> int:
         """Have groups emptied and removed when this process ends, however it does. Returns at once.
 
         To be called *before* the groups are made, so that there is no moment in which they could be left behind.
 
         Args:
+            mark: the group's; directories without it are left alone.
             directories: the absolute path of the group in each hierarchy.
-            above: groups above it, innermost first, that are then to be removed if they are empty.
+            above: groups above it, innermost first, that are then to be removed if they were made for it and are empty.
 
         Returns:
             A token for :meth:`release`.
         """
         token = next(_tokens)
-        self.adopt(token, tuple(directories), tuple(above))
+        self.adopt(token, (mark, tuple(directories), tuple(above)))
         return token
 
     def release(self, token: int) -> None:
@@ -177,14 +179,14 @@ class Helper:
 
     # What follows is for this module.
 
-    def adopt(self, token: int, directories: tuple[str, ...], above: tuple[str, ...]) -> None:
+    def adopt(self, token: int, guarded: Guarded) -> None:
         """Guard groups under a token that is known already."""
-        self._guarded[token] = directories, above
+        self._guarded[token] = guarded
         _guards[token] = self
         try:
-            self._send(("guard", token, directories, above), (), Deadline(_SEND_TIMEOUT_SEC))
+            self._send(("guard", token, *guarded), (), Deadline(_SEND_TIMEOUT_SEC))
         except _HelperLostError:
-            helper(self.home).adopt(token, directories, above)
+            helper(self.home).adopt(token, guarded)
 
     def disown(self, token: int) -> None:
         """Guard them no longer."""
@@ -210,8 +212,8 @@ class Helper:
         try:
             self._send(("retire",), (), Deadline(_SEND_TIMEOUT_SEC))
         except _HelperLostError:
-            for token, (directories, above) in tuple(self._guarded.items()):
-                successor.adopt(token, directories, above)
+            for token, guarded in tuple(self._guarded.items()):
+                successor.adopt(token, guarded)
         _retired.append(self)
         _collect()
 

@@ -17,7 +17,13 @@ __all__ = ["BOOT", "NAME", "ROOMS", "pack"]
 NAME = "cgctl.launch.helper"
 """What those who look at the list of processes see."""
 
-ROOMS = ("kernel", "sandbox", "child", "cleanup", "server")
+ROOMS = (
+    "cgctl.marks",
+    "cgctl.filesystem.locking",
+    "cgctl.owner.mark",
+    "cgctl.owner.ending",
+    *(f"{NAME}.{room}" for room in ("kernel", "sandbox", "child", "files", "cleanup", "server")),
+)
 """Each imports only those before it; the last one has ``main``."""
 
 # Each room is put where an import looks first. Arguments: the name, a descriptor of the program, and what is main's.
@@ -31,7 +37,7 @@ BOOT = (
 
 def pack() -> bytes:
     """Return the program, to be read by :data:`BOOT`."""
-    return marshal.dumps([(f"{NAME}.{room}", _code(f"{NAME}.{room}")) for room in ROOMS])
+    return marshal.dumps([(room, _code(room)) for room in ROOMS])
 
 
 def _code(module: str) -> CodeType | None:

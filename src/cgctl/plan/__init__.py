@@ -26,8 +26,6 @@ from cgctl.plan.place import Place
 from cgctl.plan.snapshot import GONE, Snapshot
 from cgctl.plan.steps import Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
 from cgctl.plan.tree import (
-    SUPERVISOR,
-    SUPERVISOR_MARK,
     enabled_for,
     require_available,
     steps_v1,
@@ -38,8 +36,6 @@ from cgctl.plan.tree import (
 
 __all__ = [
     "GONE",
-    "SUPERVISOR",
-    "SUPERVISOR_MARK",
     "Mkdir",
     "Place",
     "Plan",

@@ -7,7 +7,7 @@ itself. :func:`cgctl.filesystem.execute` walks them.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from errno import EBUSY, EINVAL
 from typing import Final
 
@@ -53,13 +53,13 @@ class Mkdir:
     Attributes:
         path: the directory.
         shared: somebody else may make it at the same time (a parent); being there already is then fine.
-        mark: an extended attribute to set on it, where the filesystem has them.
+        marks: extended attributes to set on it, where the filesystem has them.
         because: why, for the reader of a plan.
     """
 
     path: str
     shared: bool = False
-    mark: str = ""
+    marks: Mapping[str, bytes] = attrs.field(factory=dict)
     because: str = ""
 
     def __str__(self) -> str:

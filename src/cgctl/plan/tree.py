@@ -17,13 +17,12 @@ from typing import Final
 
 from cgctl.controllers import CONTROLLERS, CORE
 from cgctl.errors import UnsupportedError
+from cgctl.marks import SUPERVISOR, SUPERVISOR_MARK
 from cgctl.plan.place import Place
 from cgctl.plan.snapshot import Snapshot
 from cgctl.plan.steps import ENABLE, JOIN, Mkdir, Step, Write
 
 __all__ = [
-    "SUPERVISOR",
-    "SUPERVISOR_MARK",
     "enabled_for",
     "evacuation",
     "require_available",
@@ -32,10 +31,6 @@ __all__ = [
     "wants_v1",
     "wants_v2",
 ]
-
-SUPERVISOR: Final = "supervisor"
-SUPERVISOR_MARK: Final = "user.cgctl.supervisor"
-"""The extended attribute of a leaf that cgctl made to empty a group: groups go beside it, not below."""
 
 _DOMAIN: Final = frozenset({"memory", "io", "hugetlb", "rdma", "misc", "dmem"})
 _PPID: Final = re.compile(r"\d+ \(.*\) \S (\d+)", re.DOTALL)
@@ -92,15 +87,18 @@ def wants_v2(place: Place, snapshot: Snapshot, controllers: tuple[str, ...]) -> 
     if not controllers:
         return
     yield place.file("cgroup.controllers", place.base)
-    for directory in place.chain[:-1]:
-        there = snapshot.known(place.marker(directory)) and place.there(snapshot, directory)
-        if there and _lacking(place, snapshot, directory, controllers):
-            kind, procs = place.file("cgroup.type", directory), place.file("cgroup.procs", directory)
-            yield kind
-            # The real root, which alone has no type, may hold processes beside enabled controllers.
-            if snapshot.known(kind) and not snapshot.missing(kind):
-                yield procs
-                yield from _ancestry(snapshot, procs)
+    for directory, child in zip(place.chain, place.chain[1:], strict=False):
+        if not snapshot.known(place.marker(directory)) or not place.there(snapshot, directory):
+            continue
+        lacking = _lacking(place, snapshot, directory, controllers)
+        if not lacking and place.there(snapshot, child):
+            continue
+        kind, procs = place.file("cgroup.type", directory), place.file("cgroup.procs", directory)
+        yield kind
+        # The real root, which alone has no type, may hold processes beside enabled controllers.
+        if lacking and snapshot.known(kind) and not snapshot.missing(kind):
+            yield procs
+            yield from _ancestry(snapshot, procs)
 
 
 def steps_v2(
@@ -125,7 +123,25 @@ def steps_v2(
                 because=f"{' '.join(lacking)} for the groups below",
             )
         if not place.there(snapshot, child):
+            if controllers and not lacking:
+                _require_domain(place, snapshot, directory)
             yield Mkdir(path=child, shared=child != place.directory)
+
+
+def _require_domain(place: Place, snapshot: Snapshot, directory: str) -> None:
+    """Refuse a group whose processes joined it beside enabled controllers: groups below it take no process.
+
+    Raises:
+        UnsupportedError: it is such a one.
+    """
+    if (snapshot.text(place.file("cgroup.type", directory)) or "").strip() == "domain threaded":
+        enabled = " ".join(snapshot.words(place.file("cgroup.subtree_control", directory)))
+        reason = (
+            f"{directory} is 'domain threaded' (cgroup.type): it holds processes beside enabled controllers"
+            f" ({enabled}), and groups below it take none; move the processes elsewhere, or remove the groups that are"
+            " left there (cgctl doctor --prune finds those of processes that have ended)"
+        )
+        raise UnsupportedError(f"a group below {directory}", reason)
 
 
 def evacuation(
@@ -162,9 +178,8 @@ def evacuation(
         raise UnsupportedError(feature, reason)
     leaf = f"{directory}/{SUPERVISOR}"
     # Whoever starts inside of it is to make its groups beside it, so it is marked before anybody is moved there.
-    yield Mkdir(
-        path=leaf, shared=True, mark=SUPERVISOR_MARK, because="a v2 group with processes cannot enable controllers"
-    )
+    because = "a v2 group with processes cannot enable controllers"
+    yield Mkdir(path=leaf, shared=True, marks={SUPERVISOR_MARK: b"1"}, because=because)
     for pid in pids:
         yield Write(
             path=f"{leaf}/cgroup.procs",

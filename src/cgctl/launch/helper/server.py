@@ -4,7 +4,8 @@ They are marshalled tuples on a ``SOCK_SEQPACKET`` socket:
 
 - ``("spawn", job, count, size)``: make a child. Of the `count` descriptors that come along the first is where the
   answer goes; a `job` that is too large for a message is ``None``, and in the last of them, `size` bytes long;
-- ``("guard", token, directories, above)``: these groups go when the caller does, and then those above that are empty;
+- ``("guard", token, mark, directories, above)``: what has this mark goes when the caller does, and then those above
+  that were made for it and are empty;
 - ``("release", token)``: these no longer;
 - ``("retire",)``: another helper serves from now on; end when nothing is guarded.
 """
@@ -21,12 +22,14 @@ import select
 import sys
 
 from cgctl.launch.helper.child import Job, Own, become
-from cgctl.launch.helper.cleanup import clean, is_group
+from cgctl.launch.helper.cleanup import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
+
+    from cgctl.launch.helper.cleanup import Guarded
 
 _MAX_MESSAGE = 48 << 10
 _MAX_FDS = 253  # SCM_MAX_FD
@@ -94,7 +97,7 @@ class Server:
         self.channel: _socket.socket | None = _socket.socket(fileno=channel)
         self.caller = caller
         self.own = Own()
-        self.guarded: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self.guarded: dict[int, Guarded] = {}
         self.launching = True
         self.retired = False
 
@@ -141,7 +144,7 @@ class Server:
     def _handle(self, message: tuple[Any, ...], fds: list[int]) -> None:
         kind, *rest = message
         if kind == "guard":
-            self.guarded[rest[0]] = rest[1], rest[2]
+            self.guarded[rest[0]] = rest[1], rest[2], rest[3]
         elif kind == "release":
             self.guarded.pop(rest[0], None)
         elif kind == "spawn" and self.launching:
@@ -185,11 +188,4 @@ def main(arguments: Sequence[str]) -> None:
     server.serve()
     if server.channel is not None:
         server.channel.close()
-    clean([directory for directories, _ in server.guarded.values() for directory in directories])
-    for _, above in server.guarded.values():
-        for directory in above:
-            if is_group(directory):
-                try:  # noqa: SIM105 - contextlib is not worth its memory
-                    os.rmdir(directory)
-                except OSError:  # somebody else uses it
-                    pass
+    clean(server.guarded.values())

@@ -1,0 +1,57 @@
+"""The lock of a directory: ``flock(2)``, which the kernel gives up when its holder ends, however that happens.
+
+The launch helper runs this room too.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+
+__all__ = ["Lock"]
+
+_LONGEST_PAUSE_SEC = 0.02
+
+
+class Lock:
+    """A lock for the length of a ``with`` block, whose value is whether it was had in time.
+
+    Whoever may read a directory may lock it, and a holder may be stopped: so nobody waits for one for ever.
+
+    Args:
+        fd: the directory, open for reading; it is closed at the end.
+        exclusive: whether nobody else may have it.
+        timeout: for how long to wait, seconds.
+    """
+
+    def __init__(self, fd: int, *, exclusive: bool, timeout: float) -> None:
+        self._fd = fd
+        self._operation = fcntl.LOCK_NB | (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        self._timeout = timeout
+
+    def __enter__(self) -> bool:
+        deadline, pause = time.monotonic() + self._timeout, 0.001
+        try:
+            while not self._try():
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SEC)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def _try(self) -> bool:
+        try:
+            fcntl.flock(self._fd, self._operation)
+        except OSError as error:
+            if error.errno != errno.EWOULDBLOCK:
+                raise
+            return False
+        return True
