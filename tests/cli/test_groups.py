@@ -197,6 +197,21 @@ class TestLook:
         assert some["pids.current"] == "0"
         assert "memory.stat.anon" in details
 
+    def test_devices(self, command: CommandLine) -> None:
+        """Devices are set and shown as rules, which can be given again."""
+        command.group("web").create()
+        told = command("set", "web", "devices=null,tty rw").stdout
+
+        assert told.splitlines() == [
+            "devices.default  deny",
+            "devices.deny",
+            "devices.allow    c 1:3 rwm,c 5:0 rw",
+        ]
+        assert command("stat", "--limits", "web", "devices").stdout == told
+        assert command("set", "web", "devices=null,/etc").stderr == (
+            "cgctl: devices: '/etc': not a device node; give the path of one, or its type and numbers\n"
+        )
+
     def test_stat_json(self, command: CommandLine) -> None:
         """JSON has all."""
         command.group("web").create()

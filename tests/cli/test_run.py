@@ -150,6 +150,15 @@ class TestLimits:
         assert done.returncode != 0
         assert "limit 3" in done.stderr
 
+    @pytest.mark.parametrize(("flags", "status"), [([], 0), (["--device", "kvm"], 1), (["--device", "kmsg:r"], 0)])
+    def test_device(self, command: CommandLine, flags: list[str], status: int) -> None:
+        """With --device the command has docker's default devices and those that are named, and no others."""
+        code = "open('/dev/null').close(); open('/dev/kmsg').close()"
+        done = command("run", *flags, sys.executable, "-c", code)
+
+        assert done.returncode == status
+        assert ("Operation not permitted: '/dev/kmsg'" in done.stderr) == (status == 1)
+
 
 class TestSurroundings:
     """What the command finds."""

@@ -74,6 +74,7 @@ def _profile(directory: str, labels: list[str]) -> cgctl.testing.Profile:
         nodes=_count("node/node[0-9]*"),
         devices=frozenset(blocks),
         exact=_IN_GUEST,
+        programs=v2 and lacks.FEATURES["attached programs"].probe(),
     )
 
 

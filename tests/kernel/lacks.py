@@ -216,6 +216,10 @@ FEATURES: dict[str, Lack] = {
         lambda: "v1:devices" in hierarchies() or _bpf(),
         "neither v1's controller devices nor programs on v2 groups (CONFIG_CGROUP_BPF, CAP_BPF)",
     ),
+    "bpf_jit_harden": Lack(
+        lambda: "CGCTL_VM_KERNEL" in os.environ and Path("/proc/sys/net/core/bpf_jit_harden").exists(),
+        "the machine's settings are not the tests' to change, or programs are not compiled (CONFIG_BPF_JIT)",
+    ),
     "pages of 2MB": Lack(
         lambda: "CGCTL_VM_KERNEL" in os.environ and "2MB" in huge_pages(),
         "the machine's huge pages are not the tests' to allocate, or there are none of 2 MiB",

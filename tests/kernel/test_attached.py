@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
+import attrs
 import pytest
 
 from cgctl.bpf import attachment, syscall
@@ -76,6 +80,31 @@ def test_what_an_interrupted_update_left_goes(group: int) -> None:
     assert [program.code for program in attachment.look(group, _OURS).ours] == [_ALLOW]
 
 
+def test_many_at_once(group: int) -> None:
+    """Whoever changes a group at the same time: there is a program at every moment, and one at the end."""
+    attachment.put(group, _OURS, _DENY)
+    seen, is_over = [], threading.Event()
+
+    def watch() -> None:
+        while not is_over.is_set():
+            seen.append(len(attachment.look(group, _OURS).ours))
+
+    def change(_number: int) -> None:
+        for _ in range(8):
+            attachment.put(group, _OURS, _DENY)
+
+    with ThreadPoolExecutor(5) as pool:
+        watching = pool.submit(watch)
+        try:
+            list(pool.map(change, range(4)))
+        finally:
+            is_over.set()
+        watching.result()
+
+    assert 0 not in seen
+    assert len(attachment.look(group, _OURS).ours) == 1
+
+
 def test_gone_with_the_group() -> None:
     """When its group is removed, a program is gone with it."""
     lacks.require("v2", "attached programs")
@@ -106,6 +135,13 @@ def test_maps(group: int) -> None:
         assert syscall.look_up(fd, b"\0\0\0\0", 16) == bytes(16)
         with pytest.raises(FileNotFoundError):
             syscall.look_up(fd, b"\2\0\0\0", 16)
+
+
+def test_no_such_attachment(group: int) -> None:
+    """Where the kernel cannot attach such programs it says EINVAL, which means that it is not supported."""
+    kind = attrs.evolve(_OURS, attach_type=cast("AttachType", 4095))
+    with pytest.raises(OSError, match="not supported"):
+        attachment.look(group, kind)
 
 
 def test_the_verifier_is_heard(group: int) -> None:

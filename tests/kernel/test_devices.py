@@ -7,11 +7,13 @@ import json
 import os
 import random
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from errno import EPERM
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -132,6 +134,17 @@ def test_denied_and_allowed(system: cgctl.System, make: Make, nodes: Any) -> Non
         assert ask(requests) == [0, 0, 0, 0, *(0, EPERM, EPERM, EPERM), *[EPERM] * 4]
 
 
+def test_given_later(system: cgctl.System, make: Make, nodes: Any) -> None:
+    """A group that was made without a word on devices can be given some; its processes are held to them."""
+    group = make(system=system)
+    requests = [(nodes["c", 1, minor], "c", 1, minor, "r") for minor in (3, 5)]
+    with _asker(group) as ask:
+        assert ask(requests) == [0, 0]
+        group.update(devices=["null"])
+
+        assert ask(requests) == [0, EPERM]
+
+
 def test_twenty_updates(make: Make, nodes: Any) -> None:
     """After many updates there is exactly one program, it is the last, and a process inside is held to it."""
     system = _system(2)
@@ -179,6 +192,39 @@ def test_random_rules(system: cgctl.System, make: Make, nodes: Any) -> None:
             told = [number != EPERM for number in ask(requests)]
             said = [devices.allows(*request[1:]) for request in requests]
             assert told == said, f"seed {seed}: {devices}"
+
+
+def test_hardened(make: Make) -> None:
+    """The rules can be read although the kernel hides the constants of programs."""
+    lacks.require("bpf_jit_harden")
+    setting = Path("/proc/sys/net/core/bpf_jit_harden")
+    before = setting.read_text(encoding="ascii")
+    group = make(system=_system(2))
+    rng = random.Random(4)  # noqa: S311 - the same
+    try:
+        setting.write_text("2", encoding="ascii")
+        for _ in range(5):
+            devices = _random_devices(rng, 2)
+
+            assert group.update(devices=devices).devices == devices
+    finally:
+        setting.write_text(before, encoding="ascii")
+
+
+def test_above_a_group_that_allows_no_others(make: Make, name: str) -> None:
+    """Where a group above has a program that none may stand beside, that is said, and no group is left."""
+    system = _system(2)
+    parent = make(system=system)
+    code = encode([move(R0, 1), leave()])
+    with (
+        syscall.closing(os.open(parent.paths()[UNIFIED], os.O_RDONLY | os.O_DIRECTORY)) as fd,
+        syscall.closing(syscall.load(_OURS.type, _OURS.attach_type, "exclusive", code)) as program,
+    ):
+        # PROG_ATTACH without BPF_F_ALLOW_MULTI
+        syscall._bpf(syscall._Command.PROG_ATTACH, struct.pack("=4I", fd, program, _OURS.attach_type, 0))
+    with pytest.raises(cgctl.UnsupportedError, match=r"devices\.allow.*a group above has one that allows no others"):
+        parent.group(name, devices=["null"]).create()
+    assert parent.children() == []
 
 
 def test_others_programs_stay(make: Make) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +37,7 @@ from cgctl.bpf.assembly import (
     move,
     store,
 )
+from cgctl.bpf.hardened import revealed
 from cgctl.bpf.machine import Fault, MapReference, Pointer, run
 from tests.unit import CALM
 
@@ -223,3 +225,47 @@ class TestMachine:
         """What the verifier would have refused is a fault."""
         with pytest.raises(Fault, match=said):
             _run(items, helpers={1: lambda *_: 0})
+
+
+def _blinded(instruction: Instruction, random: int) -> list[Instruction]:
+    """Hide one instruction's number, as ``bpf_jit_blind_insn`` in kernel/bpf/core.c does."""
+    kind, operation = instruction.code & 0x07, instruction.code & 0xF0
+    if kind not in {0x05, 0x07} or instruction.code & 0x08 or (kind == 0x05 and operation in {0x00, 0x80, 0x90}):
+        return [instruction]
+    if kind == 0x07 and operation == Op.MOV and instruction.imm == 0:
+        return [Instruction(0xAF, instruction.dst, instruction.dst)]
+    other = attrs.evolve(instruction, code=instruction.code | 0x08, src=11, imm=0)
+    return [Instruction(0xB7, 11, 0, 0, instruction.imm ^ random), Instruction(0xA7, 11, 0, 0, random), other]
+
+
+class TestHardened:
+    """Programs whose constants the kernel has hidden."""
+
+    @CALM
+    @given(st.integers(-(2**31), 2**31 - 1), st.data())
+    def test_as_it_was_loaded(self, random: int, data: st.DataObject) -> None:
+        """What was hidden is found again, and every jump goes where it went."""
+        body: list[Item] = [
+            *(load(R2, R1, 0), alu(Op.AND, R2, 0xFFFF), move(R3, R2), alu(Op.RSH, R3, 16)),
+            *(jump_if(Compare.NE, R2, 7, to="no"), jump_if(Compare.NE, R2, R3, to="yes"), jump("no")),
+            *(Label("yes"), move(R0, 1), leave(), Label("no"), move(R0, 0), leave()),
+        ]
+        order = data.draw(st.integers(0, 3))
+        program = assemble([*body[:order], move(R2, 0), *body[order:]])
+        parts = [_blinded(each, random) for each in program]
+        starts = [sum(map(len, parts[:number])) for number in range(len(parts) + 1)]
+        loaded: list[Instruction] = []
+        for number, part in enumerate(parts):
+            each = program[number]
+            if each.offset and each.code & 0x07 == 0x05:
+                target = starts[number + 1 + each.offset]
+                part[-1] = attrs.evolve(part[-1], offset=target - starts[number] - len(part))
+            loaded += part
+
+        assert decode(revealed(encode(loaded))) == program
+
+    def test_nothing_hidden(self) -> None:
+        """A program in which nothing was hidden stays as it is."""
+        code = encode(assemble([jump_if(Compare.NE, R1, 0, to="x"), move(R0, 1), Label("x"), move(R0, 5), leave()]))
+
+        assert revealed(code) == code

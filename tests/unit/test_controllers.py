@@ -174,7 +174,12 @@ READ: list[tuple[str, int, dict[str, str], Any]] = [
     ("cpu.uclamp_max", 2, {"cpu.uclamp.max": "50.56\n"}, 50.56),
     ("devices.default", 1, {"devices.list": "a *:* rwm\n"}, "allow"),
     ("devices.default", 1, {"devices.list": ""}, "deny"),
-    ("devices.allow", 1, {"devices.list": "c 1:3 rwm\nc 4:* \nc 136:* rw\n"}, Devices(allow=["null", "pts rw"]).allow),
+    (
+        "devices.allow",
+        1,
+        {"devices.list": "c 1:3 rwm\nc 4:* \nc 5000:1 r\nc 136:* rw\n"},
+        Devices(allow=["null", "pts rw"]).allow,
+    ),
     ("devices.deny", 1, {"devices.list": "a *:* rwm\n"}, ()),
     ("cpuset.cpus", 2, {"cpuset.cpus": "\n"}, ()),
     ("hugetlb.max.2MB", 1, {"hugetlb.2MB.limit_in_bytes": "9223372036852678656\n"}, MAX),

@@ -25,10 +25,11 @@ RUNS = (
     "tests/kernel/test_run.py",
     "tests/kernel/test_plan_shell.py",
 )
+DEVICES = ("tests/kernel/test_attached.py", "tests/kernel/test_devices.py")
 FULL = ("tests/contract", "tests/kernel")
 FILES = ("tests/contract/test_filesystem.py",)
 
-_CONTROLLERS = frozenset(("group", "memory", "cpu", "cpuset", "pids"))
+_CONTROLLERS = frozenset(("group", "memory", "cpu", "cpuset", "pids", "devices"))
 # The machines on which the rows in tests/contract were measured had these: some of them name processors and nodes.
 _BIG = ("--cpus", "8", "--nodes", "2")
 
@@ -73,13 +74,14 @@ class Cell:
 
 def _cells() -> tuple[Cell, ...]:
     nothing = _CONTROLLERS
-    # Debian compiles v1's memory and cpuset out from 6.12 on; a user's manager has cpu, memory and pids alone.
-    compiled_out, not_delegated = frozenset(("memory", "cpuset")), frozenset(("cpuset",))
+    # Debian compiles v1's memory and cpuset out from 6.12 on; a user's manager has cpu, memory and pids alone, and only
+    # root may attach programs.
+    compiled_out, not_delegated = frozenset(("memory", "cpuset")), frozenset(("cpuset", "devices"))
     # The longest first, so that those who take turns end together.
     return (
         Cell("6.12", "v2", FULL),
-        Cell("6.1", "v1", RUNS),
-        *(Cell(kernel, "v2", ROWS, big=True) for kernel in ("7.3", "5.10")),
+        Cell("6.1", "v1", (*RUNS, *DEVICES)),
+        *(Cell(kernel, "v2", (*ROWS, *DEVICES), big=True) for kernel in ("7.3", "5.10")),
         Cell("6.12", "hybrid", ROWS),
         Cell("5.10", "v1-separate", ROWS),
         Cell("6.12", "v1", ROWS, lacks=compiled_out),

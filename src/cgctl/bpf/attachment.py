@@ -20,6 +20,7 @@ from typing import Final
 import attrs
 
 from cgctl.bpf import syscall
+from cgctl.bpf.hardened import revealed
 from cgctl.bpf.syscall import AttachType, Program, ProgramType
 
 __all__ = ["Attached", "Kind", "look", "put", "take"]
@@ -47,8 +48,8 @@ class Attached:
     """What is attached to one group, of one sort.
 
     Attributes:
-        ours: programs of the kind's name, the one loaded last at the end; more than one only where an update before
-            Linux 5.6 was interrupted.
+        ours: programs of the kind's name, with their code as it was loaded, the last one at the end; more than one only
+            where an update before Linux 5.6 was interrupted.
         others: those of other owners.
     """
 
@@ -74,7 +75,12 @@ def look(group: int, kind: Kind) -> Attached:
             raise
         raise OSError(EOPNOTSUPP, os.strerror(EOPNOTSUPP)) from None
     ours = sorted((program for program in found if program.name == kind.name), key=lambda program: program.id)
-    return Attached(ours=tuple(ours), others=tuple(program for program in found if program not in ours))
+    others = tuple(program for program in found if program.name != kind.name)
+    return Attached(ours=tuple(map(_readable, ours)), others=others)
+
+
+def _readable(program: Program) -> Program:
+    return program if program.code is None else attrs.evolve(program, code=revealed(program.code))
 
 
 def put(group: int, kind: Kind, code: bytes) -> None:
@@ -94,12 +100,9 @@ def put(group: int, kind: Kind, code: bytes) -> None:
         # Who may attach programs but not look at them (CAP_BPF without CAP_SYS_ADMIN) would attach one after the other.
         os.close(syscall.open_program(syscall.program_info(program).id))
         for _attempt in range(_TRIES):
-            if _swapped(group, kind, program):
-                break
-        else:
-            raise OSError(EBUSY, f"{os.strerror(EBUSY)} (others change the group's program all the time)")
-    for old in look(group, kind).ours[:-1]:
-        _detach(group, kind, old)
+            if _swapped(group, kind, program) and _is_left(group, kind):
+                return
+    raise OSError(EBUSY, f"{os.strerror(EBUSY)} (others change the group's program all the time)")
 
 
 def take(group: int, kind: Kind) -> None:
@@ -134,6 +137,14 @@ def _swapped(group: int, kind: Kind, program: int) -> bool:
                 raise
             syscall.attach(group, kind.attach_type, program)
     return True
+
+
+def _is_left(group: int, kind: Kind) -> bool:
+    """Detach all of ours but the one that was loaded last; tell whether others who do the same have left one."""
+    *old, _last = look(group, kind).ours or (None,)
+    for program in old:
+        _detach(group, kind, program)
+    return bool(look(group, kind).ours) if old else _last is not None
 
 
 def _detach(group: int, kind: Kind, program: Program) -> None:

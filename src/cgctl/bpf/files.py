@@ -44,10 +44,8 @@ class _Devices:
             # Where an update was interrupted there is more than one; the next update leaves the last.
             rules = [read_rules(program.code or b"") for program in found.ours] or [Devices(default="allow")]
         except ValueError:
-            shown = "is not shown (bpf_jit_harden)" if found.ours[-1].code is None else "is of another release"
-            raise OSError(
-                EBADMSG, f"{os.strerror(EBADMSG)} (the code of program {found.ours[-1].id} {shown})"
-            ) from None
+            text = f"{os.strerror(EBADMSG)} (program {found.ours[-1].id} is not as this release makes them)"
+            raise OSError(EBADMSG, text) from None
         lines = [format_text(rules[-1]), *(f"other {program.name or program.id}" for program in found.others)]
         return "".join(f"{line}\n" for line in lines).encode()
 

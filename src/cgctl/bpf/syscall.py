@@ -17,7 +17,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from errno import E2BIG, EACCES, EAGAIN, EINVAL, ENOENT, ENOMEM, ENOSYS, EPERM
+from errno import E2BIG, EACCES, EAGAIN, EBUSY, EINVAL, ENOMEM, ENOSYS, EPERM
 from typing import Final
 
 import attrs
@@ -89,8 +89,6 @@ _MOST_PROGRAMS: Final = 64
 _LOG: Final = 16384
 _LICENSE: Final = b"GPL"
 _ALLOW_MULTI, _REPLACE = 1 << 1, 1 << 2
-_OBSCURE: Final = frozenset({EPERM, EACCES, ENOENT})
-"""What the kernel says of a program that another's policy hides, or that is just going."""
 
 
 @attrs.frozen(kw_only=True)
@@ -194,18 +192,19 @@ def attached(group: int, attach_type: AttachType) -> tuple[Program, ...]:
     """Return what is attached to a group itself; of a program that may not be looked at just its number.
 
     Raises:
-        OSError: as :func:`query`.
+        OSError: as :func:`query`; ``EBUSY``: whenever one is looked at it has been replaced meanwhile.
     """
-    return tuple(_look(number) for number in query(group, attach_type))
+    for _attempt in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            return tuple(_look(number) for number in query(group, attach_type))
+    raise OSError(EBUSY, os.strerror(EBUSY))
 
 
 def _look(number: int) -> Program:
     try:
         with closing(open_program(number)) as fd:
             return program_info(fd)
-    except OSError as error:
-        if error.errno not in _OBSCURE:
-            raise
+    except PermissionError:  # another's policy hides it
         return Program(id=number)
 
 

@@ -17,7 +17,7 @@ allowed if one rule allows all of it, and denied if one denies any of it.
 
 from __future__ import annotations
 
-import re
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from errno import EINVAL
 from typing import Any, Final
@@ -35,8 +35,6 @@ __all__ = ["CONTROLLER", "DEVICES_DEFAULT", "DeviceRule", "Devices", "DevicesSta
 
 _LIST: Final = "list of devices"
 _EVERYTHING: Final = "a *:* rwm"
-_LISTED: Final = re.compile(r"[bc] (?:[0-9]{1,4}|\*):(?:[0-9]{1,7}|\*) [rwm]+", re.ASCII)
-"""A line of ``devices.list``. v1 takes rules that no node can ever match, such as one without access: they are none."""
 
 
 def _parse_default(value: Any, what: str) -> str:
@@ -208,7 +206,15 @@ def _held(text: str) -> Devices:
     """Read v1's ``devices.list``: all devices, or those that are allowed. It does not say which are denied."""
     if text.strip() == _EVERYTHING:
         return Devices(default="allow")
-    return Devices(allow=[line for line in text.splitlines() if _LISTED.fullmatch(line)])
+    return Devices(allow=_listed(text))
+
+
+def _listed(text: str) -> Iterator[DeviceRule]:
+    for line in text.splitlines():
+        # v1 takes rules that no node can ever match, without an access or with too large a number: they are none.
+        with contextlib.suppress(SpecError):
+            if len(line.split()) == 3:  # noqa: PLR2004 - type, numbers, access
+                yield DeviceRule.parse(line)
 
 
 def _transition(held: Devices | None, wanted: Devices) -> Iterator[str]:

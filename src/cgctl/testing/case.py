@@ -73,6 +73,7 @@ class Profile:
         exact: whether the kernel was built as the measured one of its series was (Debian's); where it was not, cases
             of files that are not there are left out.
         top: whether the directory is the hierarchy's root.
+        programs: whether programs can be attached to its groups: in v2, by who may, with a kernel that can.
     """
 
     version: int
@@ -83,6 +84,7 @@ class Profile:
     devices: frozenset[str] = frozenset()
     exact: bool = True
     top: bool = True
+    programs: bool = False
 
 
 @attrs.frozen
@@ -99,6 +101,7 @@ class Case:
         devices: these block devices,
         top: a directory that is the hierarchy's root,
         pid: a process to move,
+        programs: the right to attach programs,
         since: and this release.
         file: the interface file of a measured row.
         optional: whether that file may be missing, and the case left out, however the kernel was built.
@@ -113,6 +116,7 @@ class Case:
     devices: frozenset[str] = frozenset()
     top: bool = False
     pid: bool = False
+    programs: bool = False
     since: str = "0"
     file: str = ""
     optional: bool = False
@@ -126,6 +130,7 @@ class Case:
             and self.machine in {None, (profile.cpus, profile.nodes)}
             and self.devices <= profile.devices
             and (profile.top or not self.top)
+            and (profile.programs or not self.programs)
             and release(self.since) <= release(profile.kernel)
         )
 

@@ -193,5 +193,35 @@ _V1: Final = (
     ),
 )
 
-STRUCTURE: Final = (*_ANY, *_CONTROL, *_V1)
+_ALL_DEVICES, _NO_DEVICES = "allow a *:* rwm", "deny a *:* rwm"
+_PROGRAMS: Final = (
+    Case(
+        "devices: what is written is read, in order, and not inherited",
+        (
+            *(read("@devices", f"{_ALL_DEVICES}\n"), mkdir("a")),
+            write("@devices", f"{_NO_DEVICES}\nallow c 136:* wr\ndeny c 1:5 m\nallow c 1:3 r\nallow c 1:3 w"),
+            read("@devices", f"{_NO_DEVICES}\nallow c 1:3 rw\nallow c 136:* rw\ndeny c 1:5 m\n"),
+            *(read("a/@devices", f"{_ALL_DEVICES}\n"), write("@devices", f"{_ALL_DEVICES}\ndeny b *:* rwm\n")),
+            read("@devices", f"{_ALL_DEVICES}\ndeny b *:* rwm\n"),
+            *(write("@devices", _ALL_DEVICES), read("@devices", f"{_ALL_DEVICES}\n")),
+        ),
+        programs=True,
+    ),
+    Case(
+        "devices: what is no such text changes nothing",
+        (
+            write("@devices", f"{_NO_DEVICES}\nallow c 1:3 r"),
+            *(
+                write("@devices", text, "EINVAL")
+                for text in ("", "allow c 1:3 r", _NO_DEVICES * 2, f"{_NO_DEVICES}\nallow c 4096:1 r", "c 1:3 r", "a")
+            ),
+            read("@devices", f"{_NO_DEVICES}\nallow c 1:3 r\n"),
+        ),
+        programs=True,
+    ),
+    Case("programs: of no group", (read("a/@devices", "ENOENT"), write("a/@devices", _NO_DEVICES, "ENOENT")), 2),
+    Case("programs: of no such sort", (read("@x", "ENOENT"), write("@x", "1", "ENOENT")), 2),
+)
+
+STRUCTURE: Final = (*_ANY, *_CONTROL, *_PROGRAMS, *_V1)
 """In every hierarchy, or in those of one version."""
