@@ -17,13 +17,14 @@ from cgctl.launch.program import NAME, ROOMS
 LAYERS = (
     ("__main__", "cli"),
     ("cgctl",),
+    ("testing",),
     ("group", "runner", "leaf", "system", "address", "block", "making", "owning", "guarding", "joined"),
     ("killing", "freezing"),
     ("reading", "members"),
     ("launch",),
     ("rootfs",),
     ("systemd", "events", "owner"),
-    ("testing", "fake"),
+    ("fake",),
     ("filesystem",),
     ("bpf",),
     ("plan", "diagnose"),
@@ -36,8 +37,6 @@ LAYERS = (
 
 # What may be imported from above for annotations alone (`if TYPE_CHECKING:`), with the reason.
 TYPE_ONLY = {
-    ("testing", "system"): "FakeSystem is a System to those who are given one",
-    ("testing", "group"): "the fake's tasks are spawned in a Group",
     ("fake", "group"): "the fake's tasks are spawned in a Group",
 }
 
@@ -216,7 +215,7 @@ class TestThePackage:
         assert circle(found) == []
 
 
-KNOWN = frozenset({"cgctl", "cgctl.group", "cgctl.plan", "cgctl.launch.plan", "cgctl.testing", "cgctl.units"})
+KNOWN = frozenset({"cgctl", "cgctl.fake", "cgctl.group", "cgctl.plan", "cgctl.launch.plan", "cgctl.units"})
 
 
 class TestTheChecker:
@@ -253,9 +252,9 @@ class TestTheChecker:
         """An exception is for annotations alone."""
         guarded = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from cgctl.group import Group"
 
-        assert violations(imports("cgctl.testing", guarded, KNOWN)) == []
-        assert len(violations(imports("cgctl.testing", "from cgctl.group import Group", KNOWN))) == 1
-        assert len(violations(imports("cgctl.testing", guarded + "\nelse:\n    import cgctl.group", KNOWN))) == 1
+        assert violations(imports("cgctl.fake", guarded, KNOWN)) == []
+        assert len(violations(imports("cgctl.fake", "from cgctl.group import Group", KNOWN))) == 1
+        assert len(violations(imports("cgctl.fake", guarded + "\nelse:\n    import cgctl.group", KNOWN))) == 1
 
     def test_sees_a_circle(self) -> None:
         """Two modules on one line may not import each other at import time."""

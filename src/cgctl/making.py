@@ -16,6 +16,7 @@ from cgctl.address import Address
 from cgctl.controllers import CONTROLLERS
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError
 from cgctl.filesystem import Filesystem, execute, remove_tree, satisfy
+from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.layout import UNIFIED
 from cgctl.marks import SUPERVISOR, SUPERVISOR_MARK
 from cgctl.plan import Mkdir, Place, Plan, Request, Rmdir, Snapshot
@@ -130,7 +131,7 @@ class Existence:
         claim = owning.claim(filesystem, there, ephemeral=ephemeral)
         self.mark = claim.mark
         # The helper is told before anything is made, so that a kill in between leaves nothing.
-        if ephemeral and claim.mine and claim.mark:
+        if ephemeral and claim.mine and claim.mark and isinstance(filesystem, KernelFilesystem):
             directories = address.base.directories.values()
             name = "/".join((*address.base.parts, *address.parts))
             self.token = _guard(claim.mark, [f"{each}/{name}" for each in directories], owning.above(address))

@@ -1,8 +1,9 @@
-"""What any cgroup filesystem must do, as cases that can be run on a real kernel and on one in memory."""
+"""A machine in memory to test against, and what any cgroup filesystem must do, as cases for that one and real ones."""
 
 from __future__ import annotations
 
 from cgctl.testing.case import Case, Failure, Profile
 from cgctl.testing.contract import cases, check_filesystem
+from cgctl.testing.fake import FakeSystem
 
-__all__ = ["Case", "Failure", "Profile", "cases", "check_filesystem"]
+__all__ = ["Case", "Failure", "FakeSystem", "Profile", "cases", "check_filesystem"]

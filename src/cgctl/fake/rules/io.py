@@ -1,0 +1,193 @@
+"""io, and blkio as v1 calls it: limits and weights of block devices, as they are written and read back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from errno import EINVAL, ENODEV, EOPNOTSUPP, ERANGE
+from typing import Final
+
+from cgctl.fake.parse import BLANKS, U64, decimal, stripped, u64, unsigned
+from cgctl.fake.refusal import refuse
+from cgctl.fake.tree import Group
+
+__all__ = ["READ_V1", "READ_V2", "WRITE_V1", "WRITE_V2"]
+
+Writer = Callable[[Group, str], str | None]
+Reader = Callable[[Group], str]
+_DEVICE: Final = re.compile(rf"[{BLANKS}]*(\d+):(\d+)")
+_KEYS: Final = ("rbps", "wbps", "riops", "wiops")
+_MOST_RATE: Final = (U64 - 1, U64 - 1, 2**32 - 1, 2**32 - 1)
+_MOST_BFQ: Final = 1000
+_MINOR_BITS: Final = 20
+_MOST_WEIGHT: Final = 10_000
+
+
+def _device(group: Group, text: str) -> tuple[str, str]:
+    """Read the device that a line begins with: its numbers, and what is left."""
+    match = _DEVICE.match(text)
+    if match is None:
+        refuse(EINVAL)
+    rest = text[match.end() :]
+    if not rest or rest[0] not in BLANKS:
+        refuse(EINVAL)
+    # MKDEV: a minor number too large for its twenty bits runs over into the major one.
+    major, minor = (int(number) % (1 << 32) for number in match.groups())
+    number = (major << _MINOR_BITS | minor) % (1 << 32)
+    name = f"{number >> _MINOR_BITS}:{number % (1 << _MINOR_BITS)}"
+    if not group.kernel.has_disk(name):
+        refuse(ENODEV)
+    return name, rest.lstrip(BLANKS)
+
+
+def _configured(group: Group, text: str) -> tuple[str, str]:
+    """Read the device that is configured: from then on the group, and those above, know it (``blkg_conf_prep``)."""
+    name, rest = _device(group, text)
+    for each in group.line():
+        known = each.kernel.known_disks.setdefault(each, [])
+        if name not in known:
+            known.insert(0, name)
+    return name, rest
+
+
+def _lines(group: Group, name: str) -> dict[str, str]:
+    """Return what a file holds: device → the rest of its line."""
+    return dict(line.split(" ", 1) for line in group.values.get(name, "").splitlines())
+
+
+def _keep(group: Group, name: str, device: str, rest: str | None) -> None:
+    """Change one device's line; the device that the group knows for the shortest time comes first."""
+    lines = _lines(group, name)
+    lines.pop(device, None)
+    if rest is not None:
+        lines[device] = rest
+    order = group.kernel.known_disks[group]
+    group.values[name] = "".join(f"{key} {lines[key]}\n" for key in order if key in lines)
+
+
+# --- v2 -------------------------------------------------------------------------------------------------------------
+
+
+def _set_max(group: Group, text: str) -> None:
+    device, rest = _configured(group, text)
+    held = _lines(group, "io.max").get(device)
+    rates = dict(part.split("=") for part in held.split()) if held else dict.fromkeys(_KEYS, "max")
+    words = rest.split()
+    if not words:
+        refuse(EINVAL)
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in _KEYS or not value:
+            refuse(EINVAL)
+        rates[key] = _rate(group, key, value)
+    gone = all(rate == "max" for rate in rates.values())
+    _keep(group, "io.max", device, None if gone else " ".join(f"{key}={rates[key]}" for key in _KEYS))
+
+
+def _rate(group: Group, key: str, value: str) -> str:
+    if value == "max":
+        return "max"
+    number, _ = decimal(value, saturates=group.profile.saturates)
+    if number == 0:
+        refuse(ERANGE)
+    if number < group.profile.least_rate:
+        refuse(EINVAL)
+    return "max" if number >= _MOST_RATE[_KEYS.index(key)] else f"{number}"
+
+
+_DEFAULT: Final = re.compile(rf"default[{BLANKS}]*(\d+)")
+_LEADING: Final = re.compile(rf"[{BLANKS}]*(\d+)")
+
+
+def _set_weight(group: Group, text: str) -> str | None:
+    """Do what ``ioc_weight_write`` does."""
+    if ":" in text:
+        _device(group, text)
+        refuse(EOPNOTSUPP)  # no device has iocost enabled
+    match = _DEFAULT.match(text) or _LEADING.match(text)
+    number = int(match[1]) % (1 << 32) if match else 0
+    if not 1 <= number <= _MOST_WEIGHT:
+        refuse(EINVAL)
+    return f"default {number}\n"
+
+
+def _set_bfq_weight(group: Group, text: str) -> str | None:
+    """Do what ``bfq_io_set_weight`` does."""
+    text = stripped(text)
+    whole = unsigned(text)
+    match = _DEFAULT.match(text)
+    if whole is None and match is None:
+        _device(group, text)
+        refuse(EOPNOTSUPP)  # no device has BFQ as its scheduler
+    number = int(match[1]) if match else whole or 0
+    number = min(number, U64 - 1) if group.profile.saturates else number % U64
+    if not 1 <= number <= _MOST_BFQ:
+        refuse(ERANGE)
+    return f"default {number}\n"
+
+
+def _io_stat(group: Group) -> str:
+    lines = []
+    for device in sorted(group.kernel.disks):
+        counts = {
+            key: group.counts.get(f"io.{device}:{key}", 0)
+            for key in ("rbytes", "wbytes", "rios", "wios", "dbytes", "dios")
+        }
+        if any(counts.values()):
+            lines.append(f"{device} {' '.join(f'{key}={value}' for key, value in counts.items())}\n")
+    return "".join(lines)
+
+
+READ_V2: Final[dict[str, Reader]] = {"io.stat": _io_stat}
+WRITE_V2: Final[dict[str, Writer]] = {"io.bfq.weight": _set_bfq_weight, "io.max": _set_max, "io.weight": _set_weight}
+
+# --- v1 -------------------------------------------------------------------------------------------------------------
+
+
+def _throttle(name: str) -> Writer:
+    counts_operations = "iops" in name
+
+    def write(group: Group, text: str) -> None:
+        device, rest = _configured(group, text)
+        number, _ = decimal(rest, saturates=group.profile.saturates)
+        limited = number % (1 << 32) if counts_operations else number
+        unlimited = number in {0, U64 - 1} or (counts_operations and limited == 2**32 - 1)
+        _keep(group, name, device, None if unlimited else f"{limited}")
+
+    return write
+
+
+def _set_bfq_weight_v1(group: Group, text: str) -> str:
+    del group
+    number = u64(text)
+    if not 1 <= number <= _MOST_BFQ:
+        refuse(ERANGE)
+    return f"{number}\n"
+
+
+def _set_bfq_device(group: Group, text: str) -> str | None:
+    new = _set_bfq_weight(group, text)
+    if new:
+        group.values["blkio.bfq.weight"] = f"{new.split()[1]}\n"
+    return new
+
+
+def _reset(group: Group, text: str) -> None:
+    del group
+    u64(text)
+
+
+READ_V1: Final[dict[str, Reader]] = {
+    "blkio.bfq.weight_device": lambda group: f"default {group.get('blkio.bfq.weight')}",
+}
+WRITE_V1: Final[dict[str, Writer]] = {
+    "blkio.bfq.weight": _set_bfq_weight_v1,
+    "blkio.bfq.weight_device": _set_bfq_device,
+    "blkio.reset_stats": _reset,
+    **{
+        name: _throttle(name)
+        for way in ("read", "write")
+        for unit in ("bps", "iops")
+        if (name := f"blkio.throttle.{way}_{unit}_device")
+    },
+}

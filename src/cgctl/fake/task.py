@@ -1,0 +1,107 @@
+"""Processes and their threads: who is in which group, and what they hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from cgctl.fake.kernel import FakeKernel
+    from cgctl.fake.tree import Group, Tree
+
+__all__ = ["SIGKILL", "Task", "Thread"]
+
+SIGKILL: Final = 9
+
+
+class Thread:
+    """One thread.
+
+    Attributes:
+        tid: its number; that of the first thread is the process's.
+        task: its process.
+        groups: hierarchy → the group that it is in, or was in when it ended.
+    """
+
+    __slots__ = ("groups", "task", "tid")
+
+    def __init__(self, tid: int, task: Task, groups: dict[Tree, Group]) -> None:
+        self.tid = tid
+        self.task = task
+        self.groups = groups
+
+
+class Task:
+    """One process of a :class:`FakeKernel`.
+
+    Attributes:
+        pid: its number.
+        parent: who started it; ``None``: init, which waits for it at once.
+        children: processes that it started, and has not waited for.
+        threads: the first is the main one.
+        state: ``running``, ``frozen``, ``zombie`` (ended, its parent has not waited for it) or ``dead``.
+        status: once it has ended, its exit status; a signal's is negative.
+        anon: bytes of memory that it holds.
+        started: when, in ticks of the clock, all of them different.
+    """
+
+    __slots__ = ("anon", "children", "kernel", "parent", "pid", "started", "status", "threads", "zombie")
+
+    def __init__(
+        self, kernel: FakeKernel, pid: int, parent: Task | None, groups: dict[Tree, Group], started: int
+    ) -> None:
+        self.kernel = kernel
+        self.pid = pid
+        self.parent = parent
+        self.children: list[Task] = []
+        self.threads = [Thread(pid, self, groups)]
+        self.status: int | None = None
+        self.zombie = False
+        self.anon = 0
+        self.started = started
+
+    def __repr__(self) -> str:
+        return f"Task({self.pid}, {self.state})"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self.status is None
+
+    @property
+    def state(self) -> Literal["running", "frozen", "zombie", "dead"]:
+        """Whether it runs."""
+        if self.alive:
+            return "frozen" if self.kernel.is_frozen(self.threads[0]) else "running"
+        return "zombie" if self.zombie else "dead"
+
+    def fork(self) -> Task:
+        """Start a child in the same groups.
+
+        Raises:
+            OSError: ``EAGAIN`` at a limit of the pids controller.
+        """
+        return self.kernel.fork(self)
+
+    def thread(self) -> Thread:
+        """Start another thread.
+
+        Raises:
+            OSError: ``EAGAIN`` at a limit of the pids controller.
+        """
+        return self.kernel.start_thread(self)
+
+    def exit(self, status: int = 0) -> None:
+        """End."""
+        self.kernel.end(self, status)
+
+    def wait(self) -> tuple[int, int] | None:
+        """Wait for a child that has ended: its pid and status; ``None`` if there is none."""
+        return self.kernel.reap(self)
+
+    def allocate(self, size: int | str) -> None:
+        """Touch memory; where a limit does not allow it, the kernel kills, and it may be this process."""
+        self.kernel.allocate(self, size)
+
+    def free(self, size: int | str | None = None) -> None:
+        """Give memory back; all of it, if *size* is not given."""
+        self.kernel.free(self, size)

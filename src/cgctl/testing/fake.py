@@ -1,0 +1,55 @@
+"""A machine in memory, for tests that need no kernel, no root and no Linux."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Literal
+
+import attrs
+
+from cgctl.fake import FakeKernel
+from cgctl.system import System
+
+__all__ = ["FakeSystem"]
+
+
+@attrs.frozen(eq=False, init=False)
+class FakeSystem(System):
+    """A machine in memory: give it to :class:`cgctl.Group` and the others as ``system=``.
+
+    Its groups refuse what the kernel refuses, read back what it reads back, and their limits do what limits do to the
+    processes of :attr:`kernel`. Nothing outside of it is read or changed.
+
+    Args:
+        layout: ``"v2"``, ``"v1"`` or ``"hybrid"``: v1 controllers with a v2 hierarchy beside them.
+        kernel: the series that it behaves like: ``"5.10"``, ``"6.1"``, ``"6.12"``, ``"6.18"`` or ``"7.3"``, as Debian
+            builds them.
+        cpus: how many processors.
+        nodes: how many memory nodes.
+        disks: block devices that are there, as ``"8:0"``.
+        named: v1 hierarchies without controllers, such as ``"systemd"``.
+
+    Raises:
+        SpecError: an argument is nonsense.
+    """
+
+    def __init__(
+        self,
+        layout: Literal["v1", "v2", "hybrid"] = "v2",
+        *,
+        kernel: str = "6.12",
+        cpus: int = 8,
+        nodes: int = 1,
+        disks: Iterable[str] = ("8:0",),
+        named: Iterable[str] = (),
+    ) -> None:
+        fake = FakeKernel(layout, kernel, cpus=cpus, nodes=nodes, disks=disks, named=named, caller=os.getpid())
+        found = System.detect(fake)
+        self.__attrs_init__(fake, found.layout, found.base)
+
+    @property
+    def kernel(self) -> FakeKernel:
+        """The kernel that it has; ``kernel.spawn(group)`` starts a process there."""
+        assert isinstance(self.filesystem, FakeKernel)  # noqa: S101 - it was made with one
+        return self.filesystem

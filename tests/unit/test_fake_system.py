@@ -1,0 +1,184 @@
+"""cgctl on a machine in memory: the same verbs, and limits that do what limits do."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+import pytest
+
+import cgctl
+from cgctl.testing import FakeSystem
+
+_M = 1 << 20
+MACHINES: list[Any] = [
+    pytest.param((layout, kernel), id=f"{layout}-{kernel}")
+    for layout, kernel in (
+        *(("v2", kernel) for kernel in ("5.10", "6.1", "6.12", "6.18", "7.3")),
+        *(("v1", kernel) for kernel in ("5.10", "6.1")),
+        *(("hybrid", kernel) for kernel in ("6.1", "6.12")),
+    )
+]
+
+
+@pytest.fixture(params=MACHINES)
+def system(request: pytest.FixtureRequest) -> FakeSystem:
+    """A machine in memory, of each layout that has all controllers."""
+    layout, kernel = request.param
+    return FakeSystem(layout, kernel=kernel)
+
+
+def make(system: FakeSystem, **keywords: Any) -> cgctl.Group:
+    """Create a group."""
+    return cgctl.Group("p1", system=system, **keywords).create()
+
+
+class TestGroups:
+    """The verbs."""
+
+    def test_limits_are_held(self, system: FakeSystem) -> None:
+        """What was asked for is what ``limits`` reads, and the plan is done."""
+        group = make(system, memory="100M", cpu=0.5, pids=64, cpuset="0-1")
+        limits = group.limits()
+
+        assert (limits.memory and limits.memory.max) == 100 * _M
+        assert (limits.cpu and limits.cpu.max) == 0.5
+        assert (limits.pids and limits.pids.max) == 64
+        assert (limits.cpuset and limits.cpuset.cpus) == (0, 1)
+        assert len(cgctl.Group("p1", system=system, exist_ok=True, memory="100M", cpu=0.5, pids=64).plan()) == 0
+
+    def test_update(self, system: FakeSystem) -> None:
+        """Limits go up and down, and come back rounded as the kernel does."""
+        group = make(system, memory="100M")
+
+        assert getattr(group.update(memory=5_000_001).memory, "max", None) == 4_997_120
+        assert getattr(group.update(memory="1G").memory, "max", None) == 1 << 30
+
+    def test_there_already(self, system: FakeSystem) -> None:
+        """A second one of the same name is refused."""
+        make(system, pids=5)
+        with pytest.raises(cgctl.GroupExistsError):
+            make(system, pids=5)
+
+    def test_remove(self, system: FakeSystem) -> None:
+        """It goes, with all below it and what was made on the way to it."""
+        group = make(system, memory="100M")
+        group.group("a/b", pids=3).create()
+        group.remove()
+
+        assert not group.exists()
+        assert [system.kernel.listdir(tree.mount_point) for tree in system.kernel.trees if tree.root.children] == []
+
+    def test_vanished(self, system: FakeSystem) -> None:
+        """What somebody else removed is not there."""
+        group = make(system, pids=5)
+        for path in group.paths().values():
+            system.kernel.rmdir(path)
+        with pytest.raises(cgctl.GroupNotFoundError):
+            group.limits()
+
+    def test_with_joins_and_returns(self, system: FakeSystem) -> None:
+        """The caller's process in memory is in the group for the block, and home after it."""
+        before = system.filesystem.read("/proc/self/cgroup")
+        with cgctl.Group("p1", memory="10M", system=system) as group:
+            assert group.pids() == [os.getpid()]
+            with cgctl.Group("p2", pids=5, system=system) as inner:
+                assert all("/p1/p2" in path for path in inner.paths().values())
+
+        assert system.filesystem.read("/proc/self/cgroup") == before
+        assert not group.exists()
+
+    def test_devices(self) -> None:
+        """v2 has attached programs as files, in memory too."""
+        system = FakeSystem("v2")
+        group = make(system, devices=["null", "urandom r"])
+
+        assert [str(rule) for rule in group.limits().devices.allow] == ["c 1:3 rwm", "c 1:9 r"]  # type: ignore[union-attr]
+
+
+class TestLimits:
+    """What limits do."""
+
+    def test_memory(self, system: FakeSystem) -> None:
+        """Who goes over the limit is killed, and it is counted."""
+        group = make(system, memory="100M")
+        task, other = system.kernel.spawn(group), system.kernel.spawn(group)
+        other.allocate("10M")
+        task.allocate("60M")
+        task.allocate("60M")
+        memory = group.stats().memory
+
+        assert (task.alive, task.status, other.alive) == (False, -9, True)
+        assert memory is not None
+        assert memory.events is not None
+        assert (memory.current, memory.events.oom_kill) == (10 * _M, 1)
+        assert memory.peak in (70 * _M, None)
+
+    def test_memory_of_a_group_above(self, system: FakeSystem) -> None:
+        """A limit holds for all below together; the one that holds most is killed."""
+        parent = make(system, memory="100M")
+        child = parent.group("a", memory="1G").create()
+        small, large = system.kernel.spawn(parent.group("b", memory="1G").create()), system.kernel.spawn(child)
+        large.allocate("70M")
+        small.allocate("40M")
+
+        assert (small.alive, large.alive) == (True, False)
+
+    def test_pids(self, system: FakeSystem) -> None:
+        """A fork beyond the limit is ``EAGAIN``."""
+        task = system.kernel.spawn(make(system, pids=2))
+        child = task.fork()
+        with pytest.raises(OSError, match="unavailable") as caught:
+            child.fork()
+        assert caught.value.errno == errno.EAGAIN
+
+        child.exit(3)
+        with pytest.raises(OSError, match="unavailable"):
+            task.fork()  # a zombie counts until it is waited for
+        assert task.wait() == (child.pid, 3)
+        assert task.fork().alive
+
+    def test_freeze(self, system: FakeSystem) -> None:
+        """Frozen processes are, and run again after."""
+        group = make(system, pids=5)
+        task = system.kernel.spawn(group)
+        states = [task.state]
+        for verb in (group.freeze, group.thaw):
+            verb()
+            states.append(task.state)
+
+        assert states == ["running", "frozen", "running"]
+
+    def test_kill(self, system: FakeSystem) -> None:
+        """All are killed, in groups below too, frozen ones as well, and nobody else."""
+        group = make(system, pids=9)
+        leaves = [group.group(name, pids=5).create() for name in ("a", "b/c")]
+        tasks = [system.kernel.spawn(each) for each in (*leaves, leaves[1])]
+        outside = system.kernel.spawn()
+        group.freeze()
+        group.kill()
+
+        assert [task.alive for task in tasks] == [False] * 3
+        assert outside.alive
+        assert group.pids() == []
+
+
+class TestNonsense:
+    """What is refused."""
+
+    @pytest.mark.parametrize(
+        "keywords",
+        [{"layout": "v3"}, {"kernel": "4.4"}, {"cpus": 0}, {"nodes": 0}],
+    )
+    def test_refused(self, keywords: dict[str, Any]) -> None:
+        """A machine that cannot be is a SpecError, which names the value."""
+        with pytest.raises(cgctl.SpecError, match=str(next(iter(keywords.values())))):
+            FakeSystem(**keywords)
+
+
+@pytest.mark.parametrize("fake_system", ["v2", {"layout": "v1", "kernel": "6.1"}], indirect=True)
+def test_the_fixture(fake_system: FakeSystem) -> None:
+    """The plugin gives a fresh machine for each test, of any kind."""
+    assert not cgctl.Group("job", system=fake_system).exists()
+    make(fake_system, pids=2)
