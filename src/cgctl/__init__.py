@@ -65,6 +65,7 @@ from cgctl.units import MAX
 
 if TYPE_CHECKING:
     from cgctl import convert, testing
+    from cgctl.launch.looking import Namespace, namespaces
     from cgctl.launch.process import Process
     from cgctl.launch.sandbox import Mount, Sandbox
     from cgctl.rootfs import Rootfs
@@ -103,6 +104,7 @@ __all__ = [
     "Misc",
     "MiscStats",
     "Mount",
+    "Namespace",
     "OutOfMemoryError",
     "Partition",
     "PerfEvent",
@@ -125,6 +127,7 @@ __all__ = [
     "UnsupportedError",
     "convert",
     "current",
+    "namespaces",
     "popen",
     "run",
     "testing",
@@ -134,9 +137,11 @@ __all__ = [
 _LAZY = {
     "Completed": "cgctl.runner",
     "Mount": "cgctl.launch.sandbox",
+    "Namespace": "cgctl.launch.looking",
     "Process": "cgctl.launch.process",
     "Rootfs": "cgctl.rootfs",
     "Sandbox": "cgctl.launch.sandbox",
+    "namespaces": "cgctl.launch.looking",
     "popen": "cgctl.runner",
     "run": "cgctl.runner",
 }

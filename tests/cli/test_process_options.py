@@ -22,7 +22,7 @@ def _how(*arguments: str) -> dict[str, Any]:
     @click.command()
     @process_options
     def probe(**flags: Any) -> None:
-        found.update(started_how(flags))
+        found.update(started_how(flags, None))
         assert flags == {}
 
     result = CliRunner().invoke(probe, arguments, standalone_mode=False)

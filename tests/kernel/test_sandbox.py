@@ -395,7 +395,10 @@ class TestRefusals:
             ({"root": "/etc/passwd"}, r"mount --rbind /etc/passwd .*: ENOTDIR .*; '/etc/passwd' is not a directory"),
             ({"root": "/no/such", "chroot": True}, r"cd /no/such: ENOENT .*there is no directory"),
             ({"time_offsets": {"boottime": "-20000d"}}, r"unshare --time .*: ERANGE .*smaller offset"),
-            ({"uid_map": (0, 0, 2), "gid_map": (0, 0, 1), "user": 7}, r"setuid: EINVAL"),
+            (
+                {"uid_map": (0, 0, 2), "gid_map": (0, 0, 1), "user": 7},
+                r"setuid: EINVAL .*; the user namespace has no such id; give uid_map",
+            ),
             ({"namespaces": ["mnt"], "cwd": "/no/such"}, r"chdir: ENOENT"),
         ],
     )

@@ -16,6 +16,7 @@ from cgctl.cli.doctor import doctor
 from cgctl.cli.groups import add, create, freeze, kill, rm, thaw
 from cgctl.cli.limits import plan, set_limits
 from cgctl.cli.look import stat, tree
+from cgctl.cli.namespaces import ns
 from cgctl.cli.output import complain
 from cgctl.cli.rootfs import rootfs
 from cgctl.cli.run import FAILED, run
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for _command in (run, tree, stat, set_limits, create, rm, kill, freeze, thaw, add, plan, rootfs, doctor):
+for _command in (run, tree, stat, set_limits, create, rm, kill, freeze, thaw, add, plan, ns, rootfs, doctor):
     cli.add_command(_command)
 cli.add_command(tree, "ls")
 

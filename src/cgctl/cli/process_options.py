@@ -10,6 +10,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from cgctl.launch.accounts import groups_of, user_ids
+
 __all__ = ["environment", "process_options", "started_how"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -52,8 +54,12 @@ def process_options(command: _Function) -> _Function:
     return command
 
 
-def started_how(flags: dict[str, Any]) -> dict[str, Any]:
+def started_how(flags: dict[str, Any], root: str | None) -> dict[str, Any]:
     """Take these flags out of a command's parameters, as keywords of :func:`cgctl.popen`.
+
+    Args:
+        flags: the parameters.
+        root: the command's root directory, if it has one: names of users are then those in there.
 
     Raises:
         UsageError: a value is nonsense.
@@ -63,7 +69,7 @@ def started_how(flags: dict[str, Any]) -> dict[str, Any]:
         "env": env,
         "cwd": flags.pop("workdir"),
         "rlimits": dict(_ulimit(word) for word in flags.pop("ulimit")),
-    } | _identity(flags.pop("user"))
+    } | _identity(flags.pop("user"), root)
 
 
 def environment(own: Mapping[str, str], files: Iterable[str], words: Iterable[str]) -> dict[str, str]:
@@ -118,7 +124,7 @@ def _rlimit(word: str, text: str) -> int:
     raise click.UsageError(msg)
 
 
-def _identity(user: str | None) -> dict[str, Any]:
+def _identity(user: str | None, root: str | None) -> dict[str, Any]:
     """Read ``USER[:GROUP]`` as docker does: without GROUP, the user's own group and supplementary ones."""
     if user is None:
         return {}
@@ -130,6 +136,9 @@ def _identity(user: str | None) -> dict[str, Any]:
     if group:
         gid: str | int = int(group) if group.isascii() and group.isdigit() else group
         return {"user": name if number is None else number, "group": gid, "extra_groups": ()}
+    if root is not None:
+        own = user_ids(name, root)
+        return {"user": own[0], "group": own[1], "extra_groups": groups_of(name, root)}
     try:
         entry = pwd.getpwnam(name) if number is None else pwd.getpwuid(number)
     except KeyError:

@@ -18,6 +18,7 @@ from cgctl.cli.options import limit_options, limits_of
 from cgctl.cli.output import complain
 from cgctl.cli.process_options import process_options, started_how
 from cgctl.cli.report import Outcome
+from cgctl.cli.sandbox_options import sandbox_of, sandbox_options
 from cgctl.cli.supervise import Signals, supervise
 from cgctl.controllers import parse_specs
 from cgctl.launch.process import Process
@@ -44,6 +45,7 @@ Exit status:
 @click.command(context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]}, epilog=_EPILOG)
 @limit_options
 @process_options
+@sandbox_options
 @click.option("--name", metavar="GROUP", help="The group's name; it must not be there yet. By default cgctl-PID-N.")
 @click.option("--parent", metavar="GROUP", help="The group to make it in, instead of the base.")
 @click.option("--timeout", metavar="TIME", help="How long it may run: seconds, or such as 500ms, 2m.")
@@ -63,11 +65,15 @@ def run(command: tuple[str, ...], **flags: Any) -> int:
 
     The flags and the exit status are docker's. Input and output are cgctl's own. What the command leaves behind when it
     ends is killed. A limit that cannot be applied is an error: nothing runs unlimited.
+
+    Without flags that say otherwise, the command sees what cgctl sees. With a root or any namespace of its own it has
+    no capability but those that --cap-add keeps.
     """
+    sandbox = sandbox_of(flags)
     job = _Job(
         command=command,
         limits=limits_of(flags),
-        how=started_how(flags),
+        how=started_how(flags, sandbox.root) | {"sandbox": sandbox},
         name=flags["name"],
         parent=None if flags["parent"] is None else cgctl.Group(flags["parent"]),
         timeout=None if flags["timeout"] is None else parse_duration(flags["timeout"], "--timeout") / 1e6,
@@ -116,7 +122,7 @@ class _Job:
         began = time.monotonic_ns()
         with self._started() as process:
             try:
-                timed_out = supervise(process, signals, self.timeout, self.grace)
+                timed_out = supervise(process, signals, self.timeout, self.grace, on_terminal=self._is_on_terminal())
             except BaseException:
                 process.kill()
                 raise
@@ -132,6 +138,11 @@ class _Job:
                 stats=process.stats,
             )
 
+    def _is_on_terminal(self) -> bool:
+        """Tell whether a ^C reaches the command without us: a session of its own hides it, but not its reaper."""
+        sandbox: cgctl.Sandbox = self.how["sandbox"]
+        return sandbox.init or not sandbox.has_own_session
+
     @contextlib.contextmanager
     def _started(self) -> Iterator[Process]:
         if self.name is None:
@@ -146,7 +157,7 @@ class _Job:
 
 
 def _status_of(error: cgctl.LaunchError) -> int:
-    if error.step != "exec":
+    if str(error.step) != "exec":
         return FAILED
     return _NOT_FOUND if error.errno == ENOENT else _NOT_EXECUTABLE
 

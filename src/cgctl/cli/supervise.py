@@ -62,7 +62,9 @@ def _noted(number: int, frame: Any) -> None:
     """Do nothing: the number is in the pipe by now."""
 
 
-def supervise(process: Process, signals: Signals, timeout: float | None, grace: float) -> bool:
+def supervise(
+    process: Process, signals: Signals, timeout: float | None, grace: float, *, on_terminal: bool = True
+) -> bool:
     """Wait for a command's end, forward signals to it, and end it when its time is over.
 
     Args:
@@ -70,6 +72,7 @@ def supervise(process: Process, signals: Signals, timeout: float | None, grace: 
         signals: those that are sent to cgctl.
         timeout: its time, in seconds.
         grace: how long it has to end after SIGTERM, before it and all that it started is killed.
+        on_terminal: whether the command gets by itself what is typed on cgctl's terminal.
 
     Returns:
         Whether its time was over.
@@ -81,7 +84,7 @@ def supervise(process: Process, signals: Signals, timeout: float | None, grace: 
         ends = [moment for moment in (deadline, last) if moment is not None]
         _wait(process, signals, min(ends) if ends else None)
         for number in signals.read():
-            if number not in _FROM_TERMINAL or not _in_foreground():
+            if number not in _FROM_TERMINAL or not on_terminal or not _in_foreground():
                 process.send_signal(number)
             if number == signal.SIGTERM and last is None:
                 last = time.monotonic() + grace

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any, TypeAlias
 
 from cgctl.errors import SpecError
+from cgctl.launch.accounts import group_id, user_ids
 
 __all__ = [
     "Argument",
@@ -122,14 +123,16 @@ def parse_rlimits(rlimits: Mapping[int | str, int | tuple[int, int]]) -> tuple[t
     return tuple(limits)
 
 
-def parse_user(user: str | int | None) -> int | None:
-    """Return the id of a user.
+def parse_user(user: str | int | None, root: str | None = None) -> int | None:
+    """Return the id of a user, of this machine or of a root directory.
 
     Raises:
         SpecError: it is nonsense.
     """
     if not isinstance(user, str):
         return user
+    if root is not None:
+        return user_ids(user, root)[0]
     try:
         return pwd.getpwnam(user).pw_uid
     except KeyError:
@@ -137,14 +140,16 @@ def parse_user(user: str | int | None) -> int | None:
         raise SpecError(msg) from None
 
 
-def parse_group(group: str | int | None) -> int | None:
-    """Return the id of a group.
+def parse_group(group: str | int | None, root: str | None = None) -> int | None:
+    """Return the id of a group, of this machine or of a root directory.
 
     Raises:
         SpecError: it is nonsense.
     """
     if not isinstance(group, str):
         return group
+    if root is not None:
+        return group_id(group, root)
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
@@ -152,7 +157,7 @@ def parse_group(group: str | int | None) -> int | None:
         raise SpecError(msg) from None
 
 
-def parse_groups(groups: Iterable[str | int] | None) -> tuple[int, ...] | None:
+def parse_groups(groups: Iterable[str | int] | None, root: str | None = None) -> tuple[int, ...] | None:
     """Return the ids of supplementary groups.
 
     Raises:
@@ -162,7 +167,7 @@ def parse_groups(groups: Iterable[str | int] | None) -> tuple[int, ...] | None:
         return None
     numbers = []
     for group in groups:
-        number = parse_group(group)
+        number = parse_group(group, root)
         if number is None:
             msg = "extra_groups holds None; pass the names or ids of groups"
             raise SpecError(msg)

@@ -224,4 +224,6 @@ def hint(step: str, number: int, filename: str | None) -> str:
         return CLONE3_HINTS.get(number, "")
     if filename:
         return repr(filename)
+    if number == errno.EINVAL and step in {"setgid", "setgroups", "setuid"}:
+        return "the user namespace has no such id; give uid_map and gid_map that have it"
     return _PRIVILEGES.get(step, "") if number == errno.EPERM else ""

@@ -92,6 +92,7 @@ def popen(
     """
     encoded = arguments.encode_argv(argv)
     environment = arguments.encode_environment(env)
+    root = None if sandbox is None else sandbox.root
     as_text = bool(text or encoding or errors)
     _check_modes(bufsize, encoding, errors)
     with ExitStack() as ours, ExitStack() as theirs:
@@ -122,9 +123,9 @@ def popen(
             rlimits=arguments.parse_rlimits(rlimits or {}),
             start_new_session=start_new_session or (sandbox is not None and sandbox.has_own_session),
             process_group=process_group,
-            user=arguments.parse_user(user),
-            group=arguments.parse_group(group_id),
-            extra_groups=_groups(arguments.parse_groups(extra_groups), sandbox),
+            user=arguments.parse_user(user, root),
+            group=arguments.parse_group(group_id, root),
+            extra_groups=_groups(arguments.parse_groups(extra_groups, root), sandbox),
             sandbox=sandbox,
         )
         process = Process(argv, helper(home).spawn(request, timeout=timeout), leaf, group)
