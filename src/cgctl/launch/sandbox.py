@@ -241,7 +241,7 @@ class Sandbox:
     has a session of its own.
 
     Attributes:
-        namespaces: the kinds that are to be new: any of :data:`cgctl.launch.sandbox.NAMESPACES`, or ``"all"``. What
+        namespaces: the kinds that are to be new: any of ``cgroup ipc mnt net pid time user uts``, or ``"all"``. What
             else is asked for brings those that it takes.
         root: the directory that becomes ``/``; ``"/"`` is the host's tree, mounted anew.
         chroot: whether by plain ``chroot`` instead of ``pivot_root``. That is no boundary: who has
