@@ -110,3 +110,12 @@ def _is_removed(directory: str) -> bool:
     with contextlib.suppress(OSError):
         os.rmdir(directory)
     return not os.path.isdir(directory)
+
+
+@pytest.fixture
+def nodes(_on_cgroups: None) -> Iterator[dict[tuple[str, int, int], str]]:
+    """Make device nodes: (type, major, minor) → path."""
+    from tests.kernel.devices import made_nodes  # noqa: PLC0415 - it needs what only tests of devices do
+
+    with made_nodes() as made:
+        yield made

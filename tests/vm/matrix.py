@@ -25,7 +25,11 @@ RUNS = (
     "tests/kernel/test_run.py",
     "tests/kernel/test_plan_shell.py",
 )
-DEVICES = ("tests/kernel/test_attached.py", "tests/kernel/test_devices.py")
+DEVICES = (
+    "tests/kernel/test_attached.py",
+    "tests/kernel/test_device_programs.py",
+    "tests/kernel/test_devices.py",
+)
 FULL = ("tests/contract", "tests/kernel")
 FILES = ("tests/contract/test_filesystem.py",)
 
