@@ -118,7 +118,7 @@ def test_v1_deny_list(make: Make, nodes: Any) -> None:
     assert found() == [0, 0, 0]
 
 
-def test_docker_default_runsprograms(system: cgctl.System, name: str) -> None:
+def test_docker_default_runs_programs(system: cgctl.System, name: str) -> None:
     """With the default set a program has what it needs, and the kernel's messages are out of reach."""
     code = "import os; open('/dev/null', 'w').close(); os.urandom(8); os.openpty(); open('/dev/kmsg')"
     group = cgctl.Group(name, system=system, devices=[*DEVICES_DEFAULT], join=False)
