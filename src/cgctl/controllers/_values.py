@@ -15,6 +15,7 @@ import attrs
 
 from cgctl.errors import SpecError, shown
 from cgctl.units import (
+    MAX,
     Limit,
     parse_count,
     parse_count_or_max,
@@ -25,7 +26,7 @@ from cgctl.units import (
 )
 
 __all__ = ["BYTES", "COUNT", "CPU", "FLAGS", "LIMITS", "LIST", "PERCENT", "PRESSURE", "SIZES", "USEC", "WEIGHT", "WORD"]
-__all__ += ["Values", "by_name", "usec", "whole", "whole_or_max"]
+__all__ += ["Values", "by_name", "saturating", "usec", "whole", "whole_or_max"]
 
 BYTES: Final = "bytes"
 COUNT: Final = "count"
@@ -102,6 +103,16 @@ def whole_or_max(unit: str, low: int, high: int) -> Values[Limit]:
 def usec(low: int, high: int) -> Values[int]:
     """Make the values of a time in microseconds, or with its unit."""
     return Values(unit=USEC, parse=partial(parse_usec, low=low, high=high), low=low, high=high)
+
+
+def saturating(values: Values[Limit], most: int) -> Values[Limit]:
+    """Make the values of a number that means no limit from *most* on: the kernel reads it back as ``max``."""
+    return attrs.evolve(values, parse=partial(_parse_saturating, values=values, most=most))
+
+
+def _parse_saturating(value: Any, what: str, *, values: Values[Limit], most: int) -> Limit:
+    limit = values.parse(value, what)
+    return MAX if limit is MAX or limit >= most else limit
 
 
 def by_name(each: str, values: Values[T], separator: str = ",") -> Values[dict[str, T]]:

@@ -12,30 +12,24 @@ import attrs
 
 from cgctl.controllers._codec import Codec, Count, Flag, Key, Text
 from cgctl.controllers._row import CORE, Controller, Row, Side
-from cgctl.controllers._values import COUNT, FLAGS, USEC, WORD, Values, whole_or_max
+from cgctl.controllers._values import COUNT, FLAGS, USEC, WORD, Values, saturating, whole_or_max
 from cgctl.errors import SpecError
-from cgctl.units import MAX, Limit, Size
+from cgctl.units import Limit, Size
 
 __all__ = ["CONTROLLER", "Core", "CoreStats"]
 
 _INT_MAX: Final = 2**31 - 1
-_LEVELS: Final = whole_or_max("levels", 0, _INT_MAX)
-_GROUPS: Final = whole_or_max("groups", 0, _INT_MAX)
+_LEVELS: Final = saturating(whole_or_max("levels", 0, _INT_MAX), _INT_MAX)
+_GROUPS: Final = saturating(whole_or_max("groups", 0, _INT_MAX), _INT_MAX)
 _REASON: Final = "v1 groups have no core interface files; this needs a cgroup2 mount (mount -t cgroup2 none DIR)"
 
 
-def _limit(values: Values[Limit], value: Size | None, name: str) -> Limit | None:
-    number = values(value, f"core.{name}")
-    # To the kernel they are the same, and it reads back "max".
-    return MAX if number == _INT_MAX else number
-
-
 def _max_depth(value: Size | None) -> Limit | None:
-    return _limit(_LEVELS, value, "max_depth")
+    return _LEVELS(value, "core.max_depth")
 
 
 def _max_descendants(value: Size | None) -> Limit | None:
-    return _limit(_GROUPS, value, "max_descendants")
+    return _GROUPS(value, "core.max_descendants")
 
 
 def _pressure(value: int | str | None) -> bool | None:

@@ -12,36 +12,27 @@ import attrs
 
 from cgctl.controllers._lines import Lines
 from cgctl.controllers._row import Controller, Row, Side
-from cgctl.controllers._values import BYTES, LIMITS, by_name
-from cgctl.units import MAX, Limit, Size
+from cgctl.controllers._values import BYTES, LIMITS, by_name, saturating
+from cgctl.units import Limit, Size
 
 __all__ = ["CONTROLLER", "Dmem", "DmemStats"]
 
 _UNLIMITED: Final = 2**63 // 4096 - 1
 """The most that a counter of pages counts to, and this controller's count bytes by it."""
-_REGIONS: Final = by_name("region", LIMITS)
+_REGIONS: Final = by_name("region", saturating(LIMITS, _UNLIMITED))
 _LINES: Final = Lines(unlimited=_UNLIMITED)
 
 
-def _limits(value: Mapping[str, Size] | str | None, name: str) -> Mapping[str, Limit] | None:
-    limits = _REGIONS(value, f"dmem.{name}")
-    return None if limits is None else {name: MAX if _is_none(limit) else limit for name, limit in limits.items()}
-
-
-def _is_none(limit: Limit) -> bool:
-    return limit is MAX or limit >= _UNLIMITED
-
-
 def _max(value: Mapping[str, Size] | str | None) -> Mapping[str, Limit] | None:
-    return _limits(value, "max")
+    return _REGIONS(value, "dmem.max")
 
 
 def _low(value: Mapping[str, Size] | str | None) -> Mapping[str, Limit] | None:
-    return _limits(value, "low")
+    return _REGIONS(value, "dmem.low")
 
 
 def _min(value: Mapping[str, Size] | str | None) -> Mapping[str, Limit] | None:
-    return _limits(value, "min")
+    return _REGIONS(value, "dmem.min")
 
 
 @attrs.frozen(kw_only=True)

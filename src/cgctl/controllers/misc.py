@@ -12,20 +12,18 @@ import attrs
 
 from cgctl.controllers._lines import Events, Lines
 from cgctl.controllers._row import Controller, Row, Side
-from cgctl.controllers._values import COUNT, by_name, whole_or_max
-from cgctl.units import MAX, Limit, Size
+from cgctl.controllers._values import COUNT, by_name, saturating, whole_or_max
+from cgctl.units import Limit, Size
 
 __all__ = ["CONTROLLER", "Misc", "MiscStats"]
 
 _MOST: Final = 2**64 - 1
-_RESOURCES: Final = by_name("resource", whole_or_max(COUNT, 0, _MOST))
+_RESOURCES: Final = by_name("resource", saturating(whole_or_max(COUNT, 0, _MOST), _MOST))
 _LINES: Final = Lines(unlimited=_MOST)
 
 
 def _max(value: Mapping[str, Size] | str | None) -> Mapping[str, Limit] | None:
-    limits = _RESOURCES(value, "misc.max")
-    # To the kernel they are the same, and it reads back "max".
-    return None if limits is None else {name: MAX if limit == _MOST else limit for name, limit in limits.items()}
+    return _RESOURCES(value, "misc.max")
 
 
 @attrs.frozen(kw_only=True)

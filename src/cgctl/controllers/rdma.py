@@ -9,25 +9,19 @@ import attrs
 
 from cgctl.controllers._lines import NestedLines
 from cgctl.controllers._row import Controller, Row, Side
-from cgctl.controllers._values import COUNT, by_name, whole_or_max
-from cgctl.units import MAX, Limit, Size
+from cgctl.controllers._values import COUNT, by_name, saturating, whole_or_max
+from cgctl.units import Limit, Size
 
 __all__ = ["CONTROLLER", "Rdma", "RdmaStats"]
 
 _MOST: Final = 2**31 - 1
-_DEVICES: Final = by_name("device", by_name("resource", whole_or_max(COUNT, 0, _MOST), separator=" "))
+_RESOURCES: Final = by_name("resource", saturating(whole_or_max(COUNT, 0, _MOST), _MOST), separator=" ")
+_DEVICES: Final = by_name("device", _RESOURCES)
 _LINES: Final = NestedLines(unlimited=_MOST)
 
 
 def _max(value: Mapping[str, Mapping[str, Size]] | str | None) -> Mapping[str, Mapping[str, Limit]] | None:
-    devices = _DEVICES(value, "rdma.max")
-    if devices is None:
-        return None
-    # To the kernel they are the same, and it reads back "max".
-    return {
-        device: {name: MAX if limit == _MOST else limit for name, limit in limits.items()}
-        for device, limits in devices.items()
-    }
+    return _DEVICES(value, "rdma.max")
 
 
 @attrs.frozen(kw_only=True)
