@@ -21,11 +21,10 @@ from cgctl.units import (
     parse_count_or_max,
     parse_flag,
     parse_limit,
-    parse_size,
     parse_usec,
 )
 
-__all__ = ["BYTES", "COUNT", "CPU", "FLAGS", "LIMITS", "LIST", "PERCENT", "PRESSURE", "SIZES", "USEC", "WEIGHT", "WORD"]
+__all__ = ["BYTES", "COUNT", "CPU", "FLAGS", "LIMITS", "LIST", "PERCENT", "PRESSURE", "USEC", "WEIGHT", "WORD"]
 __all__ += ["Values", "by_name", "saturating", "usec", "whole", "whole_or_max"]
 
 BYTES: Final = "bytes"
@@ -155,8 +154,6 @@ def _name(name: Any, what: str, each: str) -> str:
     raise SpecError(msg)
 
 
-SIZES: Final[Values[int]] = Values(unit=BYTES, parse=parse_size, low=0, high=_MOST)
-"""Sizes in bytes."""
 LIMITS: Final[Values[Limit]] = Values(unit=BYTES, parse=parse_limit, low=0, high=_MOST, unlimited=True)
 """Sizes in bytes that may be unlimited."""
 FLAGS: Final[Values[bool]] = Values(unit="flag", parse=parse_flag, words=("True", "False"))
