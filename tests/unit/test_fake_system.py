@@ -55,6 +55,15 @@ class TestGroups:
         assert getattr(group.update(memory=5_000_001).memory, "max", None) == 4_997_120
         assert getattr(group.update(memory="1G").memory, "max", None) == 1 << 30
 
+    def test_huge_pages(self, system: FakeSystem) -> None:
+        """Its huge pages are of two sizes, and so are the limits on them."""
+        group = make(system, hugetlb={"2M": "5M"})
+        held = group.update(hugetlb=cgctl.Hugetlb(rsvd_max={"1G": "3G"})).hugetlb
+
+        assert held == cgctl.Hugetlb(max={"2MB": 4 * _M, "1GB": cgctl.MAX}, rsvd_max={"2MB": cgctl.MAX, "1GB": 3 << 30})
+        with pytest.raises(cgctl.UnsupportedError, match=r"it has: 2MB 1GB"):
+            group.update(hugetlb={"64K": 0})
+
     def test_there_already(self, system: FakeSystem) -> None:
         """A second one of the same name is refused."""
         make(system, pids=5)

@@ -173,8 +173,10 @@ class FakeKernel:
             self.known_disks.pop(group, None)
 
     def listdir(self, path: str) -> list[str]:
-        """Return the names of the groups directly below a group."""
+        """Return the names of the groups directly below a group, or those of another directory that the kernel has."""
         with self._lock, _named(path):
+            if not path.startswith(_ROOT):
+                return proc.listdir(path)
             return sorted(self._group(path).children)
 
     def signal(self, pid: int, number: int) -> None:

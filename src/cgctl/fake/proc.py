@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from errno import ENOENT
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cgctl.controllers._device import NODES
 from cgctl.fake.refusal import refuse
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from cgctl.fake.kernel import FakeKernel
     from cgctl.fake.task import Task
 
-__all__ = ["read"]
+__all__ = ["listdir", "read"]
+
+_HUGE_PAGES: Final = ("hugepages-1048576kB", "hugepages-2048kB")
 
 
 def read(kernel: FakeKernel, path: str) -> str:
@@ -33,6 +35,11 @@ def read(kernel: FakeKernel, path: str) -> str:
     if path == "/proc/cgroups":
         return _controllers(kernel)
     return refuse(ENOENT)
+
+
+def listdir(path: str) -> list[str]:
+    """Return the names in a directory."""
+    return list(_HUGE_PAGES) if path == "/sys/kernel/mm/hugepages" else refuse(ENOENT)
 
 
 def _status(kernel: FakeKernel, path: str) -> str:
