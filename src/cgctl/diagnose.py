@@ -6,6 +6,7 @@ wants to see. The first rule that knows the answer gives it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from errno import (
     E2BIG,
@@ -106,7 +107,8 @@ def _no_file(step: Step, errno: int, snapshot: Snapshot) -> Answer:
             " enable it there, or ask systemd to delegate it"
         )
     if step.feature:
-        return UnsupportedError(step.feature, f"this kernel has no {basename(step.path)}", step.since)
+        reason = step.absent or f"this kernel has no {basename(step.path)}"
+        return UnsupportedError(step.feature, reason, step.since)
     return None
 
 
@@ -277,6 +279,26 @@ def _devices(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     return None
 
 
+def _io(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    del snapshot
+    if not isinstance(step, Write) or not basename(step.path).startswith(("io.", "blkio.")):
+        return None
+    device, _, rest = step.data.decode("utf-8", "replace").partition(" ")
+    queue = f"/sys/dev/block/{device}/queue/scheduler"
+    one = "; before Linux 6.18 io.max takes no limit of 1" if re.search(r"bps=1\b|iops=1\b", rest) else ""
+    return {
+        ENODEV: f"there is no disk {device} (a partition has no limits of its own); lsblk lists the disks",
+        EOPNOTSUPP: (
+            f"the scheduler of disk {device} is not BFQ, which alone keeps these weights (echo bfq > {queue})"
+            if "bfq" in step.path
+            else f"iocost does not keep weights on disk {device}; enable it by io.cost_qos in the root group"
+            f" (cgctl.System.detect().root()), or choose the scheduler BFQ (echo bfq > {queue})"
+        ),
+        EINVAL: f"the kernel does not take {rest or device!r} in {basename(step.path)}{one}; give another value",
+        ERANGE: f"{rest or device!r} is out of the range of {basename(step.path)}; give another value",
+    }.get(errno)
+
+
 def _mkdir(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     if not isinstance(step, Mkdir):
         return None
@@ -335,6 +357,7 @@ _RULES: Final[tuple[Rule, ...]] = (
     _memory,
     _cpu,
     _resource,
+    _io,
     _mkdir,
     _rmdir,
     _privilege,

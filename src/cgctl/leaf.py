@@ -131,9 +131,14 @@ class Leaf:
 
 
 def unlimited(group: Group) -> dict[str, Any]:
-    """Return the controllers that a group has, without limits: for a group below it that counts the same."""
-    found = controllers_in(group.system.filesystem, group.system.layout, group.address.existing())
-    return {name: CONTROLLERS[name].spec() for name in found}
+    """Return the controllers that a group has, without limits: for a group below it that counts the same.
+
+    Where v1 keeps a controller's limits in the group alone, that one is left out: who is below is in the group then.
+    """
+    layout = group.system.layout
+    found = controllers_in(group.system.filesystem, layout, group.address.existing())
+    bound = (name for name in found if not CONTROLLERS[name].flat or layout.locate(name))
+    return {name: CONTROLLERS[name].spec() for name in bound}
 
 
 def _cpuset(filesystem: KernelFilesystem, directory: str | None) -> list[bytes | int]:

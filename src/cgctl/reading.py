@@ -115,7 +115,15 @@ class _Reader:
                 values[row.attribute] = self._value(place, side)
         told = {name: value for name, value in values.items() if value is not None}
         # Every v2 group tells of pressure; that alone does not make it one with this controller.
-        return controller.join_stats(told) if told.keys() - {"pressure"} else None
+        if not told.keys() - {"pressure"}:
+            return None
+        stats = controller.join_stats(told)
+        return controller.named(stats, self._name) if controller.named else stats
+
+    def _name(self, number: str) -> str | None:
+        """Return the name of a block device in ``/dev``."""
+        text = self._text(f"/sys/dev/block/{number}/uevent") or ""
+        return next((line.partition("=")[2] for line in text.splitlines() if line.startswith("DEVNAME=")), None)
 
     def _select(self, row: Row) -> tuple[Place, Side] | None:
         for version in (row.prefer, 3 - row.prefer):

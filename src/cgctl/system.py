@@ -178,6 +178,13 @@ class System:
                 found[hierarchy.label] = directory
         return found
 
+    def root(self) -> Group:
+        """Return the group of the hierarchies' roots: what is set there is for the whole machine."""
+        from cgctl.address import Address  # noqa: PLC0415 - an address knows its system, not the other way round
+        from cgctl.group import Group  # noqa: PLC0415
+
+        return Group.at(Address(self, self.root_base(), ()))
+
     def groups(self) -> list[Group]:
         """Return the groups directly below the base."""
         from cgctl.address import Address  # noqa: PLC0415 - an address knows its system, not the other way round

@@ -14,6 +14,7 @@ import pytest
 
 import cgctl
 from tests.cli.conftest import CommandLine, state
+from tests.kernel import disks, lacks
 
 pytestmark = pytest.mark.host
 
@@ -211,6 +212,20 @@ class TestLook:
         assert command("set", "web", "devices=null,/etc").stderr == (
             "cgctl: devices: '/etc': not a device node; give the path of one, or its type and numbers\n"
         )
+
+    def test_disks(self, command: CommandLine) -> None:
+        """What is set of a disk is printed as it can be set again, and the disk's name with what was done to it."""
+        lacks.require("io", "disk")
+        command.group("web").create()
+        held = command("set", "web", f"io={disks.NAME}:10M", f"io.max.riops={disks.NAME}:77").stdout
+        told = command("stat", "web", "io").stdout
+        again = command("set", "web", f"io.max.rbps={disks.NUMBER} 10M").stdout
+
+        lines = dict(line.split(maxsplit=1) for line in held.splitlines())
+        assert lines["io.max.rbps"] == lines["io.max.wbps"] == f"{disks.NUMBER} 10M"
+        assert (lines["io.max.riops"], lines["io.max.wiops"]) == (f"{disks.NUMBER} 77", f"{disks.NUMBER} max")
+        assert again == held
+        assert "io.pressure" in told or "io.devices" in told
 
     def test_stat_json(self, command: CommandLine) -> None:
         """JSON has all."""

@@ -13,6 +13,7 @@ import cgctl
 from cgctl.cli.options import limit_options, limits_of
 from cgctl.controllers import parse_specs
 
+_WEIGHT: dict[str, int | str] = {"/dev/vda": 10_000}
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("", {}),
     ("-m 512m", {"memory": cgctl.Memory(max=512 << 20, swap_max=0)}),
@@ -34,6 +35,16 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("--cpuset-cpus 0-1 --cpuset-mems 0", {"cpuset": cgctl.Cpuset(cpus=(0, 1), mems=(0,))}),
     ("--pids-limit 64", {"pids": cgctl.Pids(max=64)}),
     ("--pids-limit -1", {"pids": cgctl.Pids(max=cgctl.MAX)}),
+    ("--device-read-bps /dev/vda:1mb", {"io": cgctl.Io(max={"/dev/vda": cgctl.IoMax(rbps=1 << 20)})}),
+    (
+        "--device-write-bps 8:0:4k --device-read-iops 8:0:100 --device-write-iops /dev/vda:7",
+        {"io": cgctl.Io(max={"8:0": cgctl.IoMax(wbps=4096, riops=100), "/dev/vda": cgctl.IoMax(wiops=7)})},
+    ),
+    ("--blkio-weight 100", {"io": cgctl.Io(weight=100)}),
+    ("--blkio-weight 500 --blkio-weight-device /dev/vda:1000", {"io": cgctl.Io(weight=4500, device_weight=_WEIGHT)}),
+    ("--limit io=/dev/vda:1M,8:0:max", {"io": cgctl.Io(max={"/dev/vda": 1 << 20, "8:0": "max"})}),
+    ("--limit io.max.rbps=/dev/vda:1M", {"io": cgctl.Io(max={"/dev/vda": cgctl.IoMax(rbps=1 << 20)})}),
+    ("--limit io.cost_qos=8:0:enable=1", {"io": cgctl.Io(cost_qos={"8:0": cgctl.IoCostQos(enable=True)})}),
     ("--device kvm", {"devices": cgctl.Devices(allow=["default", "kvm"])}),
     ("--device /dev/x --device fuse:r", {"devices": cgctl.Devices(allow=["default", "/dev/x", "fuse r"])}),
     ("--device /dev/x:/dev/x:rw", {"devices": cgctl.Devices(allow=["default", "/dev/x rw"])}),
@@ -66,6 +77,16 @@ REFUSED = [
     ("--device-cgroup-rule 'c 1'", "is not a rule"),
     ("--device kvm --limit devices.allow=null", "was given before"),
     ("--memory-swappiness 1000", "out of range"),
+    ("--device-read-bps /dev/vda", "not a device and its value"),
+    ("--device-read-bps /dev/vda:", "not a device and its value"),
+    ("--device-read-bps vda:1m", "'vda' is not a device"),
+    ("--device-read-bps /dev/vda:0", "give at least 1, or MAX"),
+    ("--device-write-iops /dev/vda:1m", "not a whole number"),
+    ("--device-read-bps /dev/vda:1m --device-read-bps /dev/vda:2m", "is named twice"),
+    ("--blkio-weight 9", "give 10 to 1000"),
+    ("--blkio-weight 1001", "give 10 to 1000"),
+    ("--blkio-weight x", "give 10 to 1000"),
+    ("--blkio-weight-device /dev/vda:0", "give 10 to 1000"),
     ("--limit memory", "is not a setting"),
     ("--limit nosuch=1", "no controller 'nosuch'"),
     ("--pids-limit 5 --limit pids.max=6", "was given before"),

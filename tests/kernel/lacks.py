@@ -23,6 +23,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from tests.kernel import disks
 from tests.leaks import PREFIX
 from tests.require import skip_unless
 
@@ -137,7 +138,11 @@ def resources(file: str) -> tuple[str, ...]:
 
 def version_of(controller: str) -> int:
     """Return in hierarchies of which version a controller is; 0 if in none."""
-    return 2 if controller in v2_controllers() else 1 if f"v1:{controller}" in hierarchies() else 0
+    v1 = _V1_NAMES.get(controller, controller)
+    return 2 if controller in v2_controllers() else 1 if f"v1:{v1}" in hierarchies() else 0
+
+
+_V1_NAMES = {"io": "blkio"}
 
 
 # --- what there may not be ------------------------------------------------------------------------------------------
@@ -205,6 +210,12 @@ FEATURES: dict[str, Lack] = {
     "cpu": _somewhere("cpu"),
     "cpuset": _somewhere("cpuset"),
     "pids": _somewhere("pids"),
+    "io": _somewhere("io"),
+    "v2 io": Lack(lambda: "io" in v2_controllers(), "controller io is not in the v2 hierarchy"),
+    "disk": Lack(lambda: bool(disks.NUMBER), "the root directory is on no disk"),
+    "own disk": Lack(disks.is_own, "there is no disk that belongs to the tests alone"),
+    "disk under BFQ": Lack(disks.is_under_bfq, "the scheduler of the disk is not BFQ"),
+    "bfq": Lack(lambda: bool({"blkio.bfq.weight"} & files(1) or {"io.bfq.weight"} & files(2)), "BFQ is not loaded"),
     "hugetlb": _somewhere("hugetlb"),
     "rdma": _somewhere("rdma"),
     "misc": _somewhere("misc"),
@@ -283,6 +294,8 @@ class Absent:
 _PSI = "CONFIG_PSI, psi=1"
 _SWAP = "CONFIG_SWAP, swapaccount=1"
 _ZSWAP = "CONFIG_ZSWAP"
+_BFQ = "CONFIG_BFQ_GROUP_IOSCHED, modprobe bfq"
+_ROOT = "CONFIG_BLK_CGROUP_IOCOST, and the root group"
 
 FILES: dict[str, Absent] = {
     "cgroup.pressure": Absent("6.1", _PSI),
@@ -309,6 +322,16 @@ FILES: dict[str, Absent] = {
     "memory.zswap.current": Absent("5.19", _ZSWAP),
     "memory.zswap.writeback": Absent("6.8", _ZSWAP),
     "memory.peak": Absent("5.19"),
+    "io.pressure": Absent(unless=_PSI),
+    "io.weight": Absent("5.4", "CONFIG_BLK_CGROUP_IOCOST"),
+    "io.bfq.weight": Absent(unless=_BFQ),
+    "blkio.bfq.weight": Absent(unless=_BFQ),
+    "blkio.bfq.weight_device": Absent(unless=_BFQ),
+    "io.latency": Absent(unless="CONFIG_BLK_CGROUP_IOLATENCY"),
+    "io.prio.class": Absent("5.14", "CONFIG_BLK_CGROUP_IOPRIO"),
+    "blkio.prio.class": Absent("5.14", "CONFIG_BLK_CGROUP_IOPRIO"),
+    "io.cost.qos": Absent("5.4", _ROOT),
+    "io.cost.model": Absent("5.4", _ROOT),
     "pids.peak": Absent("6.1"),
     "pids.events.local": Absent("6.11"),
     "hugetlb.2MB.numa_stat": Absent("5.17"),

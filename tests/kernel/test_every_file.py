@@ -18,7 +18,7 @@ pytestmark = pytest.mark.host
 
 
 # Controllers of the kernel that cgctl has not yet → the keyword that they will have: then their files must be known.
-_TO_COME = {"io": "io", "blkio": "io", "devices": "devices", "net_cls": "net", "net_prio": "net"}
+_TO_COME = {"devices": "devices", "net_cls": "net", "net_prio": "net"}
 
 
 def _rows() -> set[str]:

@@ -73,7 +73,8 @@ class Machine:
             evacuate: as in :class:`Request`.
             **specs: controller keywords.
         """
-        homes = {h.label: h for key in (*specs, CORE) if (h := self.layout.locate(key))}
+        keys = [key for name in specs for key in (name, *CONTROLLERS[name].v1)]
+        homes = {h.label: h for key in (*keys, CORE) if (h := self.layout.locate(key))}
         places = tuple(
             Place(hierarchy=home, base=home.mount_point + base, parts=tuple(name.split("/")) if name else ())
             for home in homes.values()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from importlib import resources
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -28,6 +29,10 @@ from cgctl.controllers import (
     Hugetlb,
     HugetlbPages,
     HugetlbStats,
+    Io,
+    IoCostModel,
+    IoCostQos,
+    IoMax,
     Limits,
     Memory,
     MemoryEvents,
@@ -66,6 +71,38 @@ MEASURED: dict[str, list[str]] = {
 
 File = tuple[str, str] | None
 """An interface file and what is written to it; ``None`` where the version has no such."""
+ALL = "rbps=max wbps=max riops=max wiops=max"
+
+_WEIGHTS: dict[str, int | str] = {"8:0": 4, "8:16": 100, "8:32": 10_000}
+_BFQ = Io(device_weight=_WEIGHTS, bfq_disks=frozenset({"8:0", "8:16", "8:32"}))
+_QOS = IoCostQos(enable=True, rpct=95, rlat_usec=5000, max=150)
+_MODEL = IoCostModel(ctrl="user", model="linear", rbps=1000)
+IO_CASES: list[tuple[str, Any, File, File]] = [
+    ("io.weight", Io(weight=100), ("blkio.bfq.weight", "100"), ("io.weight", "default 100")),
+    ("io.weight", Io(weight=10_000), ("blkio.bfq.weight", "1000"), ("io.weight", "default 10000")),
+    ("io.weight.bfq", Io(weight=1), ("blkio.bfq.weight", "1"), ("io.bfq.weight", "default 1")),
+    ("io.weight.bfq", Io(weight=10_000), ("blkio.bfq.weight", "1000"), ("io.bfq.weight", "default 1000")),
+    ("io.device_weight", Io(device_weight={"8:0": 50}), ("blkio.bfq.weight_device", "8:0 50"), ("io.weight", "8:0 50")),
+    (
+        "io.device_weight.bfq",
+        _BFQ,
+        ("blkio.bfq.weight_device", "8:0 4\n8:16 100\n8:32 1000"),
+        ("io.bfq.weight", "8:0 4\n8:16 100\n8:32 1000"),
+    ),
+    *[
+        (
+            f"io.max.{key}",
+            Io(max={"8:0": IoMax(**{key: 4096}), "8:16": IoMax(**{key: MAX})}),
+            (f"blkio.throttle.{file}_device", "8:0 4096\n8:16 0"),
+            ("io.max", f"8:0 {ALL.replace(f'{key}=max', f'{key}=4096')}\n8:16 {ALL}"),
+        )
+        for key, file in {"rbps": "read_bps", "wbps": "write_bps", "riops": "read_iops", "wiops": "write_iops"}.items()
+    ],
+    ("io.latency", Io(latency={"8:0": "10ms", "8:16": 0}), None, ("io.latency", "8:0 target=10000\n8:16 target=0")),
+    ("io.prio_class", Io(prio_class="idle"), ("blkio.prio.class", "idle"), ("io.prio.class", "idle")),
+    ("io.cost_qos", Io(cost_qos={"8:0": _QOS}), None, ("io.cost.qos", "8:0 enable=1 rpct=95.00 rlat=5000 max=150.00")),
+    ("io.cost_model", Io(cost_model={"8:0": _MODEL}), None, ("io.cost.model", "8:0 ctrl=user model=linear rbps=1000")),
+]
 
 # How a setting is, with what beside it, and what is written for it to v1's file and to v2's. Drives encode and decode.
 CASES: list[tuple[str, Any, File, File]] = [
@@ -113,6 +150,7 @@ CASES: list[tuple[str, Any, File, File]] = [
     ("cpuset.mems", Cpuset(mems=[0]), ("cpuset.mems", "0"), ("cpuset.mems", "0")),
     ("cpuset.exclusive", Cpuset(exclusive={3}), None, ("cpuset.cpus.exclusive", "3")),
     ("cpuset.partition", Cpuset(partition="isolated"), None, ("cpuset.cpus.partition", "isolated")),
+    *IO_CASES,
     ("pids.max", Pids(max=0), ("pids.max", "0"), ("pids.max", "0")),
     ("pids.max", Pids(max=4194304), ("pids.max", "4194304"), ("pids.max", "4194304")),
     ("pids.max", Pids(max="max"), ("pids.max", "max"), ("pids.max", "max")),
@@ -366,6 +404,12 @@ def _side(setting: str, version: int) -> Side:
     return side
 
 
+def _split(setting: str, spec: Any) -> Any:
+    """Return a spec by rows."""
+    controller = CONTROLLERS[setting.partition(".")[0]]
+    return SimpleNamespace(**controller.split(spec)) if controller.parts else spec
+
+
 def _reading(name: str, attribute: str, version: int, texts: Mapping[str, str]) -> Any:
     side = next(row for row in TABLE[name].readings if row.attribute == attribute).side(version)
     assert side is not None
@@ -383,9 +427,9 @@ class TestTable:
     @pytest.mark.parametrize("controller", TABLE.values(), ids=TABLE)
     def test_every_setting_has_one_row(self, controller: Controller) -> None:
         """Each attribute of the spec is one row, and each row an attribute."""
-        fields = {field.name for field in attrs.fields(controller.spec)} - {"where_accounted"}
+        fields = {field.name for field in attrs.fields(controller.spec) if field.repr}
 
-        assert sorted(fields) == sorted(_attribute(row) for row in controller.settings)
+        assert sorted(fields) == sorted({_attribute(row) for row in controller.settings})
 
     @pytest.mark.parametrize("controller", TABLE.values(), ids=TABLE)
     def test_every_reading_has_one_row(self, controller: Controller) -> None:
@@ -413,13 +457,13 @@ class TestTable:
 
     def test_a_row_has_a_side(self) -> None:
         """No row is about nothing, and its files are of the controller that it names."""
-        for name, _, row in _rows():
+        for name, controller, row in _rows():
             sides = [side for side in (row.v1, row.v2) if side]
 
             assert sides, f"{name}.{row.attribute}"
             # cpu.stat and *.pressure are v2 core files, of the controller's name nevertheless
             prefixes = {side.file.split(".")[0].removeprefix("@") for side in sides}
-            assert prefixes <= {name, "cgroup", "cpuacct"}, f"{name}.{row.attribute}"
+            assert prefixes <= {name, "cgroup", *controller.v1, "cpuacct"}, f"{name}.{row.attribute}"
 
     def test_every_case_is_covered(self) -> None:
         """Each setting is in the tables of this file."""
@@ -463,7 +507,9 @@ class TestCodecs:
     @pytest.mark.parametrize(("setting", "spec", "version", "file"), SIDES)
     def test_encode(self, setting: str, spec: Any, version: int, file: tuple[str, str]) -> None:
         """A value is written as the kernel wants it: plain numbers in the base unit."""
-        assert file[1] == _side(setting, version).codec.encode(_value(setting, spec), spec)
+        rows = _split(setting, spec)
+
+        assert file[1] == _side(setting, version).codec.encode(getattr(rows, setting.partition(".")[2]), rows)
 
     @pytest.mark.parametrize(("setting", "spec", "version", "file"), SIDES)
     def test_decode(self, setting: str, spec: Any, version: int, file: tuple[str, str]) -> None:

@@ -20,6 +20,7 @@ ROWS = (
 RUNS = (
     *ROWS,
     "tests/kernel/test_hugetlb.py",
+    "tests/kernel/test_io.py",
     "tests/kernel/test_freezing.py",
     "tests/kernel/test_lifecycle.py",
     "tests/kernel/test_run.py",

@@ -15,7 +15,7 @@ BEGIN = b"\n<!-- junit -->\n"
 """What stands between pytest's own output and the report."""
 
 _REPORT = Path("/tmp/junit.xml")  # noqa: S108 - the machine is ours alone
-_MODULES = ("loop",)
+_MODULES = ("loop", "bfq")
 
 
 def main(argv: list[str]) -> int:

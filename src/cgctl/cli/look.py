@@ -29,6 +29,7 @@ __all__ = ["stat", "tree"]
 # Of memory.stat, these are counts; all else there is bytes (cgroup-v2.rst).
 _COUNTS: Final = re.compile(r"pg[a-z]|workingset_|swp(in|out)|zswp|thp_|numa_")
 _DETAILS: Final = ("stat", "extra")
+_IO_COUNTS: Final = ("rios", "wios", "dios")
 
 
 @click.command()
@@ -151,6 +152,7 @@ def _text(name: str, value: Any) -> str:
     if unit == USEC:
         return human_duration(value)
     is_count = parts[:2] == ["memory", "stat"] and (parts[2] == "extra" or _COUNTS.match(parts[-1]))
+    is_count = is_count or parts[-1] in _IO_COUNTS
     return human_size(value) if unit.startswith(BYTES) and not is_count else str(value)
 
 

@@ -10,6 +10,7 @@ import attrs
 import click
 
 import cgctl
+from cgctl.cli.io_options import IO_FLAGS, IO_NAMES, io_wishes
 from cgctl.cli.settings import Wishes, parse_settings, specs
 
 __all__ = ["limit_options", "limits_of"]
@@ -44,6 +45,7 @@ _FLAGS: Final = (
     click.option("--cpuset-cpus", metavar="LIST", help="CPUs to run on, such as 0-2,5."),
     click.option("--cpuset-mems", metavar="LIST", help="Memory nodes to allocate from."),
     click.option("--pids-limit", metavar="N", help="Processes and threads at once; -1: unlimited."),
+    *IO_FLAGS,
     click.option(
         "--device",
         "devices",
@@ -71,6 +73,7 @@ _FLAGS: Final = (
 _ZERO: Final = ("memory", "memory_swap", "cpus", "cpu_period", "cpu_quota", "cpu_shares", "pids_limit")
 _OTHERS: Final = (
     *("memory_reservation", "memory_swappiness", "oom_kill_disable", "cpu_weight", "cpuset_cpus", "cpuset_mems"),
+    *IO_NAMES,
     *("devices", "device_rules", "limits"),
 )
 
@@ -104,6 +107,7 @@ def limits_of(flags: dict[str, Any], settings: tuple[str, ...] = ()) -> dict[str
         "cpuset": _cpuset(given),
         "cpu": _cpu(given),
         "memory": _memory(given),
+        "io": io_wishes(given),
         "pids": _pids(given),
         "devices": _devices(given),
     }

@@ -83,7 +83,7 @@ class Outcome:
         code = self.returncode
         ended = f"killed by {_signal_name(-code)}" if code < 0 else f"exit status {code}"
         yield f"{ended} after {human_duration(self.wall_usec)}"
-        cpu, memory, pids = self.stats.cpu, self.stats.memory, self.stats.pids
+        cpu, memory, pids, stats_io = self.stats.cpu, self.stats.memory, self.stats.pids, self.stats.io
         if cpu is not None and cpu.usage_usec is not None:
             parts = [f"used {human_duration(cpu.usage_usec)}"]
             if cpu.user_usec is not None and cpu.system_usec is not None:
@@ -95,6 +95,13 @@ class Outcome:
         if memory is not None and memory.peak is not None:
             limit = self.limits["memory"].max if "memory" in self.limits else None
             yield f"memory: peak {human_size(memory.peak)}" + ("" if limit is None else f", limit {_amount(limit)}")
+        for number, disk in ((stats_io.devices if stats_io is not None else None) or {}).items():
+            if disk.rbytes or disk.wbytes:
+                read, written = human_size(disk.rbytes or 0), human_size(disk.wbytes or 0)
+                yield (
+                    f"io: {disk.name or number}: read {read} in {disk.rios or 0} operations,"
+                    f" written {written} in {disk.wios or 0}"
+                )
         if pids is not None and pids.peak is not None:
             limit = self.limits["pids"].max if "pids" in self.limits else None
             refused = f", {pids.events_max} forks refused" if pids.events_max else ""

@@ -98,6 +98,8 @@ def _text(unit: str, value: Any) -> str:
 
 def _inside(unit: str, value: Any) -> str:
     """Write what a device or resource has: as the kernel does, and as it is read again."""
+    if attrs.has(type(value)):
+        value = {field: each for field, each in attrs.asdict(value).items() if each is not None}
     if isinstance(value, Mapping):
         return " ".join(f"{key}={_text(unit, each)}" for key, each in value.items())
     return _text(unit, value)

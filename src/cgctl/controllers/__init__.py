@@ -7,7 +7,7 @@ from typing import Any, Final, TypedDict
 
 import attrs
 
-from cgctl.controllers import core, cpu, cpuset, devices, dmem, hugetlb, memory, misc, perf_event, pids, rdma
+from cgctl.controllers import core, cpu, cpuset, devices, dmem, hugetlb, io, memory, misc, perf_event, pids, rdma
 from cgctl.controllers._row import CORE, SIZE, Controller, Row, Side
 from cgctl.controllers._values import BYTES, USEC
 from cgctl.controllers.core import Core, CoreStats
@@ -16,6 +16,7 @@ from cgctl.controllers.cpuset import Cpuset, CpusetStats, Partition
 from cgctl.controllers.devices import DEVICES_DEFAULT, DeviceRule, Devices, DevicesStats
 from cgctl.controllers.dmem import Dmem, DmemStats
 from cgctl.controllers.hugetlb import Hugetlb, HugetlbPages, HugetlbStats
+from cgctl.controllers.io import Io, IoCostModel, IoCostQos, IoDevice, IoMax, IoStats
 from cgctl.controllers.memory import Memory, MemoryEvents, MemoryStat, MemoryStats, SwapEvents
 from cgctl.controllers.misc import Misc, MiscStats
 from cgctl.controllers.perf_event import PerfEvent, PerfEventStats
@@ -47,6 +48,12 @@ __all__ = [
     "Hugetlb",
     "HugetlbPages",
     "HugetlbStats",
+    "Io",
+    "IoCostModel",
+    "IoCostQos",
+    "IoDevice",
+    "IoMax",
+    "IoStats",
     "Limits",
     "Memory",
     "MemoryEvents",
@@ -70,7 +77,7 @@ __all__ = [
 
 CONTROLLERS: Final[Mapping[str, Controller]] = {
     module.CONTROLLER.name: module.CONTROLLER
-    for module in (core, cpuset, cpu, memory, hugetlb, pids, devices, rdma, misc, dmem, perf_event)
+    for module in (core, cpuset, cpu, memory, io, hugetlb, pids, devices, rdma, misc, dmem, perf_event)
 }
 """Name → controller, in the order in which limits are written."""
 
@@ -83,6 +90,7 @@ class Limits:
     cpuset: Cpuset | None = None
     cpu: Cpu | None = None
     memory: Memory | None = None
+    io: Io | None = None
     hugetlb: Hugetlb | None = None
     pids: Pids | None = None
     devices: Devices | None = None
@@ -100,6 +108,7 @@ class Stats:
     cpuset: CpusetStats | None = None
     cpu: CpuStats | None = None
     memory: MemoryStats | None = None
+    io: IoStats | None = None
     hugetlb: HugetlbStats | None = None
     pids: PidsStats | None = None
     devices: DevicesStats | None = None
@@ -116,6 +125,7 @@ class ControllerKeywords(TypedDict, total=False):
     cpuset: Cpuset | str | Iterable[int] | None
     cpu: Cpu | float | str | Max | None
     memory: Memory | int | str | Max | None
+    io: Io | Mapping[str, IoMax | int | str | Max] | str | None
     hugetlb: Hugetlb | Mapping[str | int, Size] | str | None
     pids: Pids | int | str | Max | None
     devices: Devices | Iterable[DeviceRule | str] | None

@@ -37,6 +37,9 @@ _DEPRECATED: Final = "deprecated by the kernel, and gone in v2"
 _PER_CPU: Final = "by processor, which v2 does not tell; `usage_usec` is the sum"
 
 LEFT_OUT: Final[Mapping[str, str]] = {
+    "blkio.*.io_service_bytes": "of the group alone; `devices` has the counts that include the groups below",
+    "blkio.*.io_serviced": "likewise",
+    "blkio.reset_stats": "would take the counts away from everybody else; differences do as well",
     "cgroup.clone_children": "copies a v1 parent's cpuset at mkdir; the plan sets what a new group needs",
     "cgroup.event_control": "v1's notification by eventfd; `oom_kill` and other counts are in the statistics",
     "cgroup.sane_behavior": _ROOT_ONLY,

@@ -39,6 +39,9 @@ class Side:
         codec: what its text means.
         default: what a new group's file reads.
         also: other files that the codec reads, and that change with this setting.
+        instead: the group's file that may be there in this one's place, or beside it; the setting cannot be had only
+            where neither is.
+        absent: why the file may be absent, and what to do, if there is more to be said than that.
         optional: the kernel may be built or booted without this file (swap accounting).
         since: the release that first has the file.
         sum: the kernel counts where it happened only, so the subtree has to be summed up.
@@ -53,6 +56,8 @@ class Side:
     codec: Codec
     default: str | None = None
     also: tuple[str, ...] = ()
+    instead: str = ""
+    absent: str = ""
     optional: bool = False
     since: str | None = None
     sum: bool = False
@@ -124,6 +129,7 @@ class Controller:
         readings: one row for each attribute of *stats*, likewise.
         v1: the controllers of v1 that serve it, in the order of need.
         domain: whether a threaded v2 group cannot have it.
+        flat: whether v1 keeps its limits in the group alone: those below it are not held by them.
         everywhere: whether every v2 group has it, without a controller that is to be enabled.
         implicit: the same, unless it is bound to v1; ``cgroup.controllers`` does not say so.
         parts: spec → attribute of a row → value, where rows are not attributes of the spec.
@@ -132,6 +138,7 @@ class Controller:
         looks: what is to be read before a spec can be expressed here, because it names devices by path: the paths,
             given what was read so far (path → content or errno). Asked again until all of them are known.
         resolved: the spec with numbers in place of paths, from what was read.
+        named: the statistics with names beside the numbers of devices, given what tells the name of a block device.
     """
 
     name: str
@@ -141,6 +148,7 @@ class Controller:
     readings: tuple[Row, ...]
     v1: tuple[str, ...]
     domain: bool = True
+    flat: bool = False
     everywhere: bool = False
     implicit: bool = False
     parts: Callable[[Any], Mapping[str, Any]] | None = None
@@ -148,6 +156,7 @@ class Controller:
     whole_stats: Callable[[Mapping[str, Any]], Any] | None = None
     looks: Callable[[Any, Read], Iterable[str]] | None = None
     resolved: Callable[[Any, Read], Any] | None = None
+    named: Callable[[Any, Callable[[str], str | None]], Any] | None = None
 
     def row(self, attribute: str) -> Row:
         """Return the settings row of an attribute."""

@@ -89,14 +89,20 @@ def _write(filesystem: Filesystem, step: Write) -> None:
         # Without the file the kernel lacks the feature; without the directory the group has vanished.
         if step.missing_ok and error.errno == ENOENT and _is_there(filesystem, step.path.rpartition("/")[0]):
             return
+        if step.instead and error.errno == ENOENT and _can_be_read(filesystem, step.instead):
+            return
         raise
     if step.expect is not None and filesystem.read(step.path).strip() != step.expect:
         raise _NotHeldError(EINVAL, "taken, but not held", step.path)
 
 
 def _is_there(filesystem: Filesystem, directory: str) -> bool:
+    return _can_be_read(filesystem, f"{directory}/cgroup.procs")
+
+
+def _can_be_read(filesystem: Filesystem, path: str) -> bool:
     try:
-        filesystem.read(f"{directory}/cgroup.procs")
+        filesystem.read(path)
     except OSError as error:
         return error.errno not in GONE
     return True

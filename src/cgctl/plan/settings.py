@@ -92,7 +92,7 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
     sides: dict[str, tuple[str, Hierarchy, Side]] = {}
     for attribute, (home, side) in _touched(controller, layout, targets, wanted).items():
         if not held.has(side):
-            if attribute in targets and attribute not in optional:
+            if attribute in targets and attribute not in optional and not held.has_instead(side):
                 raise _absent(controller, find(home), side, attribute)
             continue
         text = side.codec.encode(getattr(wanted, attribute), wanted)
@@ -112,11 +112,13 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
                 data=data.encode(),
                 feature=f"{controller.name}.{attribute}",
                 since=side.since,
+                absent=side.absent,
                 missing_ok=side.optional and attribute in optional,
                 retry=attrs.evolve(SETTLE, errno=side.passing) if side.passing else None,
                 undo=_undo(attribute, values.get(attribute), wanted, sides.values()),
                 expect=line.encode() if side.verified else None,
-                because=f"{controller.name}.{attribute} = {_shown(getattr(wanted, attribute))}",
+                instead=find(home).file(side.instead) if side.instead else "",
+                because=_because(f"{controller.name}.{attribute}", getattr(wanted, attribute)),
             )
 
 
@@ -155,6 +157,12 @@ def _shown(value: Any) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
+def _because(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} of {key} = {each}" for key, each in value.items())
+    return f"{name} = {_shown(value)}"
+
+
 def _merged(held: Any, asked: Any) -> Any:
     """Return what is wanted of a setting: of one for each device, those that are not named stay as they are."""
     return {**held, **asked} if isinstance(held, Mapping) and isinstance(asked, Mapping) else asked
@@ -179,6 +187,10 @@ class _Held:
         """Tell whether the kernel has the file, as far as is known before trying."""
         place = self._place(side)
         return not self.snapshot.missing(place.file(side.file, None if self._made(side) else place.base))
+
+    def has_instead(self, side: Side) -> bool:
+        """Tell whether the kernel has another file that does for this one."""
+        return bool(side.instead) and self.has(attrs.evolve(side, file=side.instead))
 
     def texts(self) -> dict[str, str]:
         """Return the texts of all files that are known, by file name."""
@@ -260,7 +272,7 @@ def _absent(controller: Controller, place: Place, side: Side, attribute: str) ->
         return UnsupportedError(feature, f"the root group has no {side.file}; make a group below it")
     if ".swap" in side.file or ".memsw" in side.file:
         return UnsupportedError(feature, f"this kernel does not account swap (no {side.file}); boot with swapaccount=1")
-    return UnsupportedError(feature, f"this kernel has no {side.file}", side.since)
+    return UnsupportedError(feature, side.absent or f"this kernel has no {side.file}", side.since)
 
 
 def _conflict(controller: Controller, wanted: Any, one: str, other: str, side: Side) -> SpecError:

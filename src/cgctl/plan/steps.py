@@ -80,7 +80,9 @@ class Write:
         data: what to write.
         feature: the setting's name, when the file's absence means that the kernel has no such feature.
         since: the kernel release that first has it.
+        absent: why the file may be absent, if there is more to be said than that.
         missing_ok: a kernel without this file needs no such write.
+        instead: the file of another step that does for this one; this one's may be missing where that is there.
         gone_ok: the process named may have ended meanwhile (``ESRCH``).
         retry: a refusal that may pass.
         undo: what takes this write back when a later step fails.
@@ -93,7 +95,9 @@ class Write:
     data: bytes
     feature: str = ""
     since: str | None = None
+    absent: str = ""
     missing_ok: bool = False
+    instead: str = ""
     gone_ok: bool = False
     retry: Retry | None = None
     undo: bytes | None = None
@@ -113,6 +117,8 @@ class Write:
         line = f"echo {shlex.quote(text)} > {path}" if text else f"echo > {path}"
         if self.missing_ok:
             return f"[ ! -e {path} ] || {line}"
+        if self.instead:
+            return f"[ ! -e {path} ] && [ -e {shlex.quote(self.instead)} ] || {line}"
         return f"{line} || :" if self.gone_ok else line
 
 
