@@ -18,7 +18,7 @@ LAYERS = (
     ("__main__", "cli"),
     ("cgctl",),
     ("testing",),
-    ("group", "runner", "leaf", "system", "address", "block", "making", "owning", "guarding", "joined"),
+    ("group", "runner", "leaf", "system", "address", "claim", "block", "making", "owning", "guarding", "joined"),
     ("killing", "freezing"),
     ("reading", "members"),
     ("launch",),

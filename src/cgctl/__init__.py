@@ -61,6 +61,7 @@ from cgctl.errors import (
     ProcessError,
     SpecError,
     StepError,
+    SystemdError,
     TimeoutExpired,
     UnsupportedError,
 )
@@ -135,6 +136,7 @@ __all__ = [
     "StepError",
     "SwapEvents",
     "System",
+    "SystemdError",
     "TimeoutExpired",
     "UnsupportedError",
     "convert",

@@ -20,6 +20,7 @@ __all__ = [
     "ProcessError",
     "SpecError",
     "StepError",
+    "SystemdError",
     "TimeoutExpired",
     "UnsupportedError",
     "errno_name",
@@ -79,6 +80,23 @@ class UnsupportedError(CgctlError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.feature, self.reason, self.since)
+
+
+class SystemdError(UnsupportedError):
+    """systemd was asked, and refused or did not answer in time.
+
+    Attributes:
+        call: what it was asked, such as ``"StartTransientUnit"``.
+        name: the D-Bus name of its error; empty if there was no answer.
+    """
+
+    def __init__(self, feature: str, reason: str, *, call: str = "", name: str = "") -> None:
+        super().__init__(feature, reason)
+        self.call = call
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.feature, self.reason), {"call": self.call, "name": self.name}
 
 
 class GroupExistsError(CgctlError, FileExistsError):

@@ -14,6 +14,7 @@ import attrs
 from cgctl import freezing, joined, killing, members
 from cgctl.address import Address
 from cgctl.block import Block
+from cgctl.claim import require_known, require_writable
 from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs
 from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError
 from cgctl.filesystem import execute
@@ -137,17 +138,19 @@ class Group:
         block = joined.innermost()
         if block is not None and block.group.address.system.filesystem is self.system.filesystem:
             return block.group.address.below()
-        base = self.system.current_base()
-        self.system.require_delegation(base)
-        return base
+        return self.system.current_base()
 
     def paths(self) -> dict[str, str]:
         """Return the group's directory in each hierarchy that it is, or would be, in.
 
         The keys are the hierarchies' labels: ``memory``, ``cpu,cpuacct``, ``unified`` for v2.
+
+        Raises:
+            UnsupportedError: it would be in a scope that systemd is yet to be asked for.
         """
         address = self.address
         places = {place.hierarchy.label: place for place in address.planned(self.specs)} | address.existing()
+        require_known(address, places)
         return {label: place.directory for label, place in places.items()}
 
     def exists(self) -> bool:
@@ -191,7 +194,9 @@ class Group:
             UnsupportedError: this layout cannot have what is asked.
         """
         address = self.address
-        steps, _ = planned(address, address.planned(self.specs), self.specs)
+        places = address.planned(self.specs)
+        require_known(address, {place.hierarchy.label for place in places})
+        steps, _ = planned(address, places, self.specs)
         return steps
 
     def create(self) -> Self:
@@ -220,7 +225,9 @@ class Group:
             UnsupportedError: this layout cannot have what is asked.
             StepError: the kernel refused; limits before it in the plan are changed.
         """
-        extend(self.address, parse_specs(controllers))
+        address = self.address
+        require_writable(address)
+        extend(address, parse_specs(controllers))
         return self.limits()
 
     def limits(self) -> Limits:
@@ -253,7 +260,9 @@ class Group:
             GroupNotFoundError: the group is not there.
             StepError: processes are still in it (``EBUSY``).
         """
-        self.address.require()
+        address = self.address
+        address.require()
+        require_writable(address)
         if self._block is not None:
             self._block.go_home()
         self._existence.remove()
@@ -284,7 +293,9 @@ class Group:
             SpecError: it is no interface file's name.
             StepError: the kernel refused.
         """
-        execute(self.system.filesystem, Plan((Write(path=self._file(file), data=os.fsencode(data)),)))
+        path = self._file(file)
+        require_writable(self.address)
+        execute(self.system.filesystem, Plan((Write(path=path, data=os.fsencode(data)),)))
 
     # --- processes --------------------------------------------------------------------------------------------------
 
@@ -302,6 +313,7 @@ class Group:
             raise SpecError(msg)
         address = self.address
         address.require()
+        require_writable(address)
         targets = doors(address)
         members.join(self.system.filesystem, pid, targets, self.system.directories_of(pid))
 
@@ -376,7 +388,10 @@ class Group:
             TimeoutExpired: they have not stopped; they run again.
         """
         limit = parse_duration(timeout, "timeout") / 1e6
-        freezing.freeze(self.system.filesystem, self.address.require(), timeout=limit, name=self.name)
+        address = self.address
+        places = address.require()
+        require_writable(address)
+        freezing.freeze(self.system.filesystem, places, timeout=limit, name=self.name)
 
     def thaw(self) -> None:
         """Let the processes run again.
@@ -385,7 +400,10 @@ class Group:
             GroupNotFoundError: the group is not there.
             UnsupportedError: a group above it is frozen, and so is all that is below; this one is thawed with it.
         """
-        freezing.thaw(self.system.filesystem, self.address.require(), self.name)
+        address = self.address
+        places = address.require()
+        require_writable(address)
+        freezing.thaw(self.system.filesystem, places, self.name)
 
     def reclaim(self, size: int | str) -> None:
         """Have the kernel take memory back from the group, proactively (``memory.reclaim``, since 5.19).
@@ -467,4 +485,4 @@ def current() -> Group:
     directories, refused = system.own_directories()
     # Where no group can be made, this one can be read all the same.
     directories = system.directories_of(os.getpid()) | directories
-    return Group.at(Address(system, Base(directories=directories, refused=refused), ()))
+    return Group.at(Address(system, Base(directories=directories, refused=refused, own=True), ()))

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from cgctl import killing, members, owning
+from cgctl import claim, killing, members, owning
 from cgctl.address import Address
 from cgctl.controllers import CONTROLLERS
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError
@@ -41,7 +41,7 @@ def planned(address: Address, places: tuple[Place, ...], specs: Mapping[str, Any
         places=places,
         specs=specs,
         caller=os.getpid(),
-        evacuate=os.environ.get("CGCTL_EVACUATE") == "1",
+        evacuate=os.environ.get("CGCTL_EVACUATE") == "1" or claim.is_ours(address),
     )
     return satisfy(address.system.filesystem, request)
 
@@ -94,7 +94,7 @@ class Existence:
             StepError: the kernel refused; what was made is removed again.
         """
         with _tree_lock:
-            address = self.now()
+            address = claim.claimed(self.now(), self.specs)
             self._make(address, ephemeral=ephemeral)
         self.address = address
 

@@ -8,6 +8,7 @@ that is on the caller already is escaped.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -25,10 +26,10 @@ from cgctl.names import parse_name
 if TYPE_CHECKING:
     from cgctl.group import Group
 
-__all__ = ["Base", "System", "default_system"]
+__all__ = ["Base", "System", "check_slice", "default_system"]
 
 _HUGE_PAGES: Final = "/sys/kernel/mm/hugepages"
-_DELEGATED: Final = ("trusted.delegate", "user.delegate")
+_SLICE: Final = re.compile(r"[\w:.\\@-]+\.slice")
 
 
 @attrs.frozen(kw_only=True)
@@ -40,12 +41,14 @@ class Base:
         parts: groups below these directories that belong to the base, and are made where missing.
         origin: which rule chose it.
         refused: hierarchy label → why no group can be made there.
+        own: whether it is where the caller is, and so moves along with the caller.
     """
 
     directories: Mapping[str, str]
     parts: tuple[str, ...] = ()
     origin: str = "the caller's own cgroup"
     refused: Mapping[str, str] = attrs.field(factory=dict)
+    own: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -56,19 +59,30 @@ class System:
         filesystem: how its cgroup filesystems are read and written.
         layout: which controller lives in which hierarchy.
         base: where groups went when the system was looked at; every new group looks again.
+        slice: where systemd is to put the scope that it is asked for; ``None`` for ``CGCTL_SLICE`` or the usual one.
     """
 
     filesystem: Filesystem
     layout: Layout
     base: Base
+    slice: str | None = None
 
     @classmethod
-    def detect(cls, filesystem: Filesystem | None = None) -> System:
+    def detect(cls, filesystem: Filesystem | None = None, *, slice: str | None = None) -> System:
         """Look at this machine, as the calling process sees it.
 
+        Args:
+            filesystem: how to; by default the kernel's own way.
+            slice: where systemd is to put the scope that it is asked for if the caller's unit is not delegated: the
+                name of a slice such as ``"batch.slice"``. By default ``CGCTL_SLICE``, or else ``cgctl.slice``. A slice
+                that was chosen is one that the caller may leave its own unit's limits for.
+
         Raises:
+            SpecError: that is no slice's name.
             UnsupportedError: no cgroup filesystem is mounted.
         """
+        if slice is not None:
+            check_slice(slice, "slice")
         filesystem = filesystem or KernelFilesystem()
         mounts = parse_mountinfo(_text(filesystem, "/proc/self/mountinfo"))
         controllers = {
@@ -83,7 +97,7 @@ class System:
                 "no cgroup filesystem is mounted; mount one (mount -t cgroup2 none /sys/fs/cgroup), or bind the host's"
             )
             raise UnsupportedError("cgroups", reason)
-        system = cls(filesystem, layout, Base(directories={}))
+        system = cls(filesystem, layout, Base(directories={}), slice)
         object.__setattr__(system, "base", system.current_base())
         return system
 
@@ -130,7 +144,7 @@ class System:
                 raise SpecError(msg) from None
             return attrs.evolve(self.root_base(), parts=parts, origin=f"CGCTL_BASE={wanted}")
         directories, refused = self.own_directories()
-        return Base(directories=directories, refused=refused)
+        return Base(directories=directories, refused=refused, own=True)
 
     def root_base(self) -> Base:
         """Return the hierarchies' roots, as a base for absolute names."""
@@ -143,27 +157,6 @@ class System:
                 if h.read_only
             },
         )
-
-    def require_delegation(self, base: Base) -> None:
-        """Refuse a base that systemd manages and has not delegated: it is the single writer of its tree.
-
-        Raises:
-            UnsupportedError: the caller's unit is not delegated.
-        """
-        if not _under_systemd(self.filesystem):
-            return
-        # On hybrid machines systemd keeps its units in both; the mark of a delegated one is on the v2 group.
-        managed = [h for h in (self.layout.hierarchy("name=systemd"), self.layout.unified) if h]
-        places = [(h, base.directories[h.label]) for h in managed if h.label in base.directories]
-        if not places or any(self._delegated(hierarchy, directory) for hierarchy, directory in places):
-            return
-        directory = places[0][1]
-        reason = (
-            f"systemd manages {directory} and has not delegated it, and asking systemd for a scope is not built yet;"
-            " start the program in a delegated one: systemd-run --scope -p Delegate=yes CMD (with --user as an"
-            " ordinary user)"
-        )
-        raise UnsupportedError("groups below an undelegated systemd unit", reason)
 
     def directories_of(self, pid: int) -> dict[str, str]:
         """Return where a process is: hierarchy label → directory; empty if it has ended."""
@@ -200,16 +193,6 @@ class System:
         if hierarchy.label != UNIFIED or leaf != SUPERVISOR:
             return directory
         return parent if self.filesystem.getxattr(directory, SUPERVISOR_MARK) else directory
-
-    def _delegated(self, hierarchy: Hierarchy, directory: str) -> bool:
-        while len(directory) > len(hierarchy.mount_point):
-            for name in _DELEGATED:
-                if self.filesystem.getxattr(directory, name) == b"1":
-                    return True
-            if os.geteuid() and _owner(directory) == os.geteuid():
-                return True
-            directory = directory.rpartition("/")[0]
-        return False
 
 
 _cache: dict[tuple[int, int], System] = {}
@@ -253,12 +236,13 @@ def _readable(filesystem: Filesystem, path: str) -> bool:
     return True
 
 
-def _under_systemd(filesystem: Filesystem) -> bool:
-    return isinstance(filesystem, KernelFilesystem) and os.path.isdir("/run/systemd/system")
+def check_slice(name: str, what: str) -> str:
+    """Return the name of a slice.
 
-
-def _owner(directory: str) -> int:
-    try:
-        return os.stat(directory).st_uid
-    except OSError:
-        return -1
+    Raises:
+        SpecError: it is none.
+    """
+    if not _SLICE.fullmatch(name):
+        msg = f"{what}={name!r}: not the name of a slice; give one such as 'batch.slice'"
+        raise SpecError(msg)
+    return name

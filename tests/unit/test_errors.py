@@ -20,6 +20,7 @@ from cgctl.errors import (
     ProcessError,
     SpecError,
     StepError,
+    SystemdError,
     TimeoutExpired,
     UnsupportedError,
     errno_name,
@@ -199,6 +200,7 @@ class TestPickling:
         [
             SpecError("nonsense"),
             UnsupportedError("memory.high", "not on v1", "4.0"),
+            SystemdError("a scope", "no answer", call="GetUnit", name="org.freedesktop.DBus.Error.NoReply"),
             GroupExistsError("there"),
             StepError(STEP, ENOENT, done=(STEP,), hint="why", filename="/f"),
             LaunchError("exec", ENOENT, hint="why", filename="job"),

@@ -32,6 +32,9 @@ DEVICES = (
     "tests/kernel/test_devices.py",
 )
 FULL = ("tests/contract", "tests/kernel")
+SYSTEMD = (*SPINE, "tests/systemd")
+_V1 = "tests/systemd/test_scope.py"
+SCOPES = (*SPINE, *(f"{_V1}::test_{name}" for name in ("with", "run", "reload", "forked_children_share_it")))
 FILES = ("tests/contract/test_filesystem.py",)
 
 _CONTROLLERS = frozenset(("group", "memory", "cpu", "cpuset", "pids", "devices"))
@@ -74,7 +77,9 @@ class Cell:
 
     def required(self) -> str:
         """Make the ``CGCTL_REQUIRE`` of the guest: what may not be skipped there."""
-        return ",".join(sorted((_CONTROLLERS - self.lacks) | ({"host"} if not self.user else set())))
+        whose = {"host"} if not self.user else set()
+        systemd = {"systemd"} if self.layout.startswith("systemd") else set()
+        return ",".join(sorted((_CONTROLLERS - self.lacks) | whose | systemd))
 
 
 def _cells() -> tuple[Cell, ...]:
@@ -92,11 +97,12 @@ def _cells() -> tuple[Cell, ...]:
         Cell("6.12", "v1", ROWS, lacks=compiled_out),
         *(Cell(kernel, "v2", big=True) for kernel in ("6.18", "6.1")),
         Cell("6.1", "hybrid"),
-        *(Cell(kernel, "systemd") for kernel in ("7.3", "6.12", "5.10")),
-        Cell("6.12", "systemd", user=True, lacks=not_delegated),
-        Cell("6.1", "systemd-hybrid"),
+        Cell("6.12", "systemd", SYSTEMD),
+        Cell("6.12", "systemd", SYSTEMD, user=True, lacks=not_delegated),
+        *(Cell(kernel, "systemd") for kernel in ("7.3", "5.10")),
+        Cell("6.1", "systemd-hybrid", SCOPES),
         Cell("6.1", "systemd-hybrid", user=True, lacks=nothing - {"group"}),
-        Cell("6.1", "systemd-v1"),
+        Cell("6.1", "systemd-v1", SCOPES),
         Cell("6.1", "systemd-v1", user=True, lacks=nothing),
         Cell("6.12", "v2", user=True, lacks=nothing),
         Cell("6.12", "v2", FILES, big=True),

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 import cgctl
+from cgctl.claim import require_lasting
 from cgctl.cli.options import limit_options, limits_of
 from cgctl.cli.output import JSON_OPTION, complain, print_json
 
@@ -29,7 +30,9 @@ def create(group: str, settings: tuple[str, ...], *, as_json: bool, **flags: Any
     Its limits are given by flags, or as settings such as memory=1G cpu.weight=200.
     """
     # This process ends at once, and the group is to be there after it.
-    made = cgctl.Group(group, on_exit="keep", **limits_of(flags, settings)).create()
+    made = cgctl.Group(group, on_exit="keep", **limits_of(flags, settings))
+    require_lasting(made.address, made.specs)
+    made.create()
     if as_json:
         print_json({"group": group, "paths": made.paths(), "limits": made.limits()})
 

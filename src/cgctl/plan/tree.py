@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 _DOMAIN: Final = frozenset({"memory", "io", "hugetlb", "rdma", "misc", "dmem"})
+_SYSTEMD: Final = ("cpu", "cpuset", "io", "memory", "pids")
+"""All that a systemd can delegate."""
+_UNIT: Final = re.compile(r"\.(service|scope|slice)(/|$)")
+_USER_MANAGER: Final = re.compile(r"/(user@\d+\.service)(/|$)")
 _PPID: Final = re.compile(r"\d+ \(.*\) \S (\d+)", re.DOTALL)
 
 
@@ -211,10 +215,27 @@ def require_available(place: Place, snapshot: Snapshot, controllers: tuple[str, 
         if name not in there:
             reason = (
                 f"controller {name!r} is not enabled in the group above {place.base}"
-                f" (it has: {' '.join(there) or 'none'}); enable it in the parent's cgroup.subtree_control, or ask"
-                f" systemd to delegate it (Delegate={name} in the unit, or a drop-in for user@.service)"
+                f" (it has: {' '.join(there) or 'none'}); {_how_to_delegate(place.base, name)}"
             )
             raise UnsupportedError(f"controller {name} below {place.base}", reason)
+
+
+def _how_to_delegate(base: str, controller: str) -> str:
+    """Say who gives a controller on to a group, and how."""
+    manager = _USER_MANAGER.search(base)
+    if controller not in _SYSTEMD and _UNIT.search(base):
+        return "systemd manages the groups above and knows no such controller; use a group outside of it"
+    if manager is None:
+        return (
+            "enable it in the parent's cgroup.subtree_control, or ask systemd to delegate it"
+            f" (Delegate={controller} in the unit)"
+        )
+    directory = "/etc/systemd/system/user@.service.d"
+    return (
+        f"systemd does not delegate it to users unless told; as root: mkdir -p {directory} && printf"
+        f" '[Service]\\nDelegate={' '.join(_SYSTEMD)}\\n' > {directory}/delegate.conf && systemctl daemon-reload"
+        f" && systemctl restart {manager[1]}, which ends what runs under the user's systemd"
+    )
 
 
 def _ancestry(snapshot: Snapshot, procs: str) -> Iterator[str]:

@@ -77,8 +77,9 @@ def _in_unit(job: dict[str, Any], argv: list[str], env: dict[str, str]) -> list[
     ended = _ended_file(job)
     ended.parent.mkdir(mode=0o777)
     ended.parent.chmod(0o777)
-    # systemd-run's own status cannot tell a signal from an exit.
-    report = f'ExecStopPost=/bin/sh -c "echo $$EXIT_CODE $$EXIT_STATUS >{ended}"'
+    # systemd-run's own status cannot tell a signal from an exit. No variable in it: a daemon-reload, which a test may
+    # ask for, reads the unit again and has the dollar signs doubled once more.
+    report = f'ExecStopPost=/bin/sh -c "env >{ended}"'
     properties = ("Delegate=yes", "OOMPolicy=continue", "TasksMax=infinity", "TimeoutStopSec=2", report)
     return [
         *("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--service-type=exec", "--unit=cgctl-command"),
@@ -101,6 +102,7 @@ def status_of(job: dict[str, Any], returncode: int) -> int:
     if SYSTEMD:
         if not (ended := _ended_file(job)).exists():
             raise RuntimeError(f"systemd-run failed with {returncode}")
-        code, status = ended.read_text().split()
+        words = dict(line.partition("=")[::2] for line in ended.read_text().splitlines())
+        code, status = words["EXIT_CODE"], words["EXIT_STATUS"]
         return int(status) if code == "exited" else 128 + signal.Signals[f"SIG{status}"]
     return returncode if returncode >= 0 else 128 - returncode
