@@ -31,7 +31,14 @@ from typing import Final
 from cgctl.errors import CgctlError, GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
 from cgctl.plan import Mkdir, Rmdir, Signal, Snapshot, Step, Write
 
-__all__ = ["explain", "needs"]
+__all__ = ["MAKE_WRITABLE", "explain", "needs"]
+
+MAKE_WRITABLE: Final = (
+    "in a container ask for a writable one (docker run --privileged --cgroupns=private, podman run --security-opt"
+    " unmask=/sys/fs/cgroup, in Kubernetes securityContext.privileged, or cgroup_writable of containerd 2.1, or CRI-O's"
+    " annotation io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw), elsewhere remount it read-write"
+)
+"""What to do about a read-only cgroup filesystem."""
 
 Answer = str | CgctlError | None
 Rule = Callable[[Step, int, Snapshot], Answer]
@@ -328,11 +335,7 @@ def _privilege(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     if isinstance(step, Signal):
         return f"process {step.pid} is another user's; run as root, or as that user"
     if errno == EROFS:
-        answer = (
-            "the cgroup filesystem is mounted read-only; in a container ask for a writable one"
-            " (docker run --privileged, or podman run --security-opt unmask=/sys/fs/cgroup),"
-            " elsewhere remount it read-write"
-        )
+        answer = f"the cgroup filesystem is mounted read-only; {MAKE_WRITABLE}"
     else:
         answer = (
             f"this user may not change {dirname(step.path)}; run as root, or in a delegated group"

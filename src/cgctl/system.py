@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from cgctl.diagnose import MAKE_WRITABLE
 from cgctl.errors import GroupNotFoundError, SpecError, UnsupportedError
 from cgctl.filesystem import Filesystem
 from cgctl.filesystem.kernel import KernelFilesystem
@@ -117,14 +118,11 @@ class System:
             if directory is None:
                 refused[hierarchy.label] = (
                     f"the caller's own cgroup ({path}) is outside of what is mounted at {hierarchy.mount_point}"
-                    f" ({hierarchy.root}); mount the cgroup filesystem in this cgroup namespace, or run with the"
-                    " host's (docker run --cgroupns=host)"
+                    f" ({hierarchy.root}); mount the cgroup filesystem in this cgroup namespace (mount -t cgroup2"
+                    " none /sys/fs/cgroup), or run with the host's (docker and podman run --cgroupns=host)"
                 )
             elif hierarchy.read_only:
-                refused[hierarchy.label] = (
-                    f"{hierarchy.mount_point} is mounted read-only; in a container ask for a writable one"
-                    " (docker run --privileged, podman run --security-opt unmask=/sys/fs/cgroup), elsewhere remount it"
-                )
+                refused[hierarchy.label] = f"{hierarchy.mount_point} is mounted read-only; {MAKE_WRITABLE}"
             else:
                 found[hierarchy.label] = self._beside_supervisor(hierarchy, directory)
         return found, refused

@@ -251,6 +251,7 @@ FEATURES: dict[str, Lack] = {
     ),
     "no systemd": Lack(lambda: not Path("/run/systemd/system").is_dir(), "systemd is the single writer of groups"),
     "two processors": Lack(lambda: len(os.sched_getaffinity(0)) > 1, "there is one processor only"),
+    "bubblewrap": Lack(lambda: shutil.which("bwrap") is not None, "bubblewrap is not installed"),
     "mount namespace": Lack(_mount_namespace, "no mount namespace can be made"),
     "swap accounting": Lack(
         lambda: bool({"memory.memsw.limit_in_bytes"} & files(1) or {"memory.swap.max"} & files(2)),

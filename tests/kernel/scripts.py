@@ -15,7 +15,7 @@ from tests.kernel.pace import PATIENCE_SEC
 
 _ROOT = Path(__file__).parents[2]
 _SOURCE = Path(cgctl.__file__).parents[1]
-_PRELUDE = "from tests.kernel.inside import *\n"
+PRELUDE = "from tests.kernel.inside import *\n"
 
 
 def start(
@@ -37,7 +37,7 @@ def start(
     return subprocess.Popen(
         [
             *(["unshare", "--mount", "--propagation", "private"] if unshare else []),
-            *[sys.executable, "-W", "error", "-c", _PRELUDE + textwrap.dedent(script), *map(str, arguments)],
+            *[sys.executable, "-W", "error", "-c", PRELUDE + textwrap.dedent(script), *map(str, arguments)],
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -33,8 +33,8 @@ DEVICES = (
 )
 FULL = ("tests/contract", "tests/kernel")
 SYSTEMD = (*SPINE, "tests/systemd")
-_V1 = "tests/systemd/test_scope.py"
-SCOPES = (*SPINE, *(f"{_V1}::test_{name}" for name in ("with", "run", "reload", "forked_children_share_it")))
+_SCOPE = "tests/systemd/test_scope.py"
+SCOPES = (*SPINE, *(f"{_SCOPE}::test_{name}" for name in ("with", "run", "reload", "forked_children_share_it")))
 FILES = ("tests/contract/test_filesystem.py",)
 
 _CONTROLLERS = frozenset(("group", "memory", "cpu", "cpuset", "pids", "devices"))
@@ -98,7 +98,7 @@ def _cells() -> tuple[Cell, ...]:
         *(Cell(kernel, "v2", big=True) for kernel in ("6.18", "6.1")),
         Cell("6.1", "hybrid"),
         Cell("6.12", "systemd", SYSTEMD),
-        Cell("6.12", "systemd", SYSTEMD, user=True, lacks=not_delegated),
+        Cell("6.12", "systemd", SCOPES, user=True, lacks=not_delegated),
         *(Cell(kernel, "systemd") for kernel in ("7.3", "5.10")),
         Cell("6.1", "systemd-hybrid", SCOPES),
         Cell("6.1", "systemd-hybrid", user=True, lacks=nothing - {"group"}),

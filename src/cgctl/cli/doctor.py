@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 import cgctl
-from cgctl.cli import checks, trials
+from cgctl.cli import chain, checks, machine, trials
 from cgctl.cli.checks import Bench, Check, Finding
 from cgctl.cli.output import JSON_OPTION, print_json, print_table
 from cgctl.cli.prune import report
@@ -19,10 +19,17 @@ __all__ = ["CHECKS", "doctor"]
 
 CHECKS: Final[tuple[Check, ...]] = (
     checks.versions,
+    machine.whoami,
+    chain.case,
     checks.hierarchies,
     checks.controllers,
     checks.own_group,
     checks.base,
+    chain.place,
+    machine.systemd_extra,
+    machine.namespaces,
+    machine.user_namespaces,
+    machine.bpf,
     checks.pressure,
     trials.group,
     trials.swap,
@@ -39,7 +46,8 @@ CHECKS: Final[tuple[Check, ...]] = (
 def doctor(*, prune: bool, dry_run: bool, as_json: bool) -> int:
     """Tell what this machine can do, why it cannot do the rest, and what would change that.
 
-    A small group is made for it, and programs are run in it. The exit status is 0 if programs can be run within limits.
+    A small group is made for it, and programs are run in it. The exit status is 0 if programs can be run within limits,
+    and 1 if not; findings that are missing beside that do not change it.
 
     With --prune, groups are removed that were to be gone with a process that has ended, with all that runs in them, and
     empty ones that were made to last by such a process. The exit status is 0 if none of these is left.

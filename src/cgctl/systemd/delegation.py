@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 from posixpath import basename, dirname
-from typing import Final
+from typing import Final, NamedTuple
 
 from cgctl.filesystem import Filesystem
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.layout import Hierarchy, Layout
 
-__all__ = ["OWN_MARK", "Writer", "in_charge", "limits_between", "managed", "writer_of"]
+__all__ = ["OWN_MARK", "Writer", "cgroup_namespace", "in_charge", "limits_between", "managed", "writer_of"]
 
 OWN_MARK: Final = "user.cgctl.scope"
 """The extended attribute of a scope that systemd was asked for: whoever is in it descends from whom it was made for."""
@@ -51,6 +51,24 @@ class Writer(Enum):
     SYSTEMD = "systemd"
 
 
+class CgroupNamespace(NamedTuple):
+    """Where this process sees the tree from.
+
+    Attributes:
+        is_first: whether from the machine's own root.
+        is_of_init: whether PID 1 does from the same place, as far as can be told.
+    """
+
+    is_first: bool
+    is_of_init: bool
+
+
+def cgroup_namespace() -> CgroupNamespace:
+    """Return the cgroup namespace of this process."""
+    own = _namespace("self")
+    return CgroupNamespace(own in {None, _FIRST_CGROUP_NAMESPACE}, own == _namespace("1"))
+
+
 def in_charge(filesystem: Filesystem) -> bool:
     """Tell whether systemd is the single writer of the tree that this process sees.
 
@@ -59,8 +77,8 @@ def in_charge(filesystem: Filesystem) -> bool:
     """
     if not isinstance(filesystem, KernelFilesystem) or not os.path.isdir("/run/systemd/system"):
         return False
-    namespace = _namespace("self")
-    return namespace in {None, _FIRST_CGROUP_NAMESPACE, _namespace("1")}
+    namespace = cgroup_namespace()
+    return namespace.is_first or namespace.is_of_init
 
 
 def managed(layout: Layout) -> tuple[Hierarchy, ...]:
