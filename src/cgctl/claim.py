@@ -18,12 +18,12 @@ from cgctl.address import Address
 from cgctl.errors import SystemdError, UnsupportedError
 from cgctl.layout import Hierarchy
 from cgctl.system import System, check_slice
-from cgctl.systemd.delegation import OWN_MARK, Writer, in_charge, limits_between, managed, writer_of
+from cgctl.systemd.delegation import OWN_MARK, Writer, in_charge, is_unit, limits_between, managed, writer_of
 
 if TYPE_CHECKING:
     from cgctl.systemd.bus import Bus
 
-__all__ = ["claimed", "is_ours", "require_known", "require_lasting", "require_writable", "writer"]
+__all__ = ["claimed", "is_ours", "require_known", "require_lasting", "require_writable", "set_as_unit", "writer"]
 
 _IN_ONE: Final = "systemd-run --scope -p Delegate=yes CMD (with --user as an ordinary user)"
 _asked: Final[dict[str, bool]] = {}
@@ -81,6 +81,30 @@ def require_known(address: Address, labels: Collection[str]) -> None:
             f" and only then says where that is; make a group first, or start the program in one: {_IN_ONE}"
         )
         raise UnsupportedError(f"the place of group {address.name!r}", reason)
+
+
+def set_as_unit(address: Address, specs: Mapping[str, Any]) -> bool:
+    """Have systemd change the limits of a group that is a unit's own; tell whether it is one.
+
+    systemd writes such a group's files again whenever it is reloaded, so what is to stay must be the unit's.
+
+    Raises:
+        UnsupportedError: systemd has no such limit, or will not.
+    """
+    found = _looked_at(address)
+    if found is None or not is_unit(address.system.filesystem, *found):
+        return False
+    from cgctl.systemd.bus import Bus  # noqa: PLC0415 - few need it
+    from cgctl.systemd.scope import set_limits, unit_at  # noqa: PLC0415 - the same
+
+    hierarchy, directory = found
+    path = _path(hierarchy, directory)
+    with Bus.open(user=os.geteuid() != 0) as bus:
+        unit = unit_at(bus, path)
+        if unit is None or unit.control_group != path:
+            return False
+        set_limits(bus, unit, specs)
+    return True
 
 
 def require_writable(address: Address) -> None:

@@ -14,7 +14,7 @@ import attrs
 from cgctl import freezing, joined, killing, members
 from cgctl.address import Address
 from cgctl.block import Block
-from cgctl.claim import require_known, require_writable
+from cgctl.claim import require_known, require_writable, set_as_unit
 from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs
 from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError
 from cgctl.filesystem import execute
@@ -218,16 +218,19 @@ class Group:
     def update(self, **controllers: Unpack[ControllerKeywords]) -> Limits:
         """Change limits, and return what the kernel then holds.
 
-        A controller that the group was made without is added, and its processes join it.
+        A controller that the group was made without is added, and its processes join it. The limits of a unit of
+        systemd's are set by asking systemd.
 
         Raises:
             GroupNotFoundError: the group is not there.
             UnsupportedError: this layout cannot have what is asked.
             StepError: the kernel refused; limits before it in the plan are changed.
         """
-        address = self.address
-        require_writable(address)
-        extend(address, parse_specs(controllers))
+        address, specs = self.address, parse_specs(controllers)
+        address.require()
+        if not set_as_unit(address, specs):
+            require_writable(address)
+            extend(address, specs)
         return self.limits()
 
     def limits(self) -> Limits:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.host
 _ATTEMPT = """
 def attempt(**controllers):
     try:
-        done = cgctl.run(payloads.hog(64), capture_output=True, **controllers)
+        done = cgctl.run(payloads.hog(256), capture_output=True, **controllers)
     except cgctl.CgctlError as error:
         tell(kind=type(error).__name__, text=str(error))
     else:
@@ -33,6 +33,7 @@ def doctor():
     tell(missing={name: [one["reason"], one["fix"]] for name, one in found.items() if not one["ok"]})
 """
 _MOUNT = """
+subprocess.run(["umount", "-l", sys.argv[1]], check=True)
 subprocess.run(["mount", "-t", "cgroup2", "none", sys.argv[1]], check=True)
 """
 
@@ -45,8 +46,8 @@ def _v2() -> None:
 
 @pytest.fixture
 def outer(name: str, make: Make) -> str:
-    """Make the container's group: 32 MiB."""
-    return make(name=f"/{name}", memory="32M", pids=cgctl.Pids()).paths()["unified"]
+    """Make the container's group: 160 MiB, in which Python has room."""
+    return make(name=f"/{name}", memory="160M", pids=cgctl.Pids()).paths()["unified"]
 
 
 def _inside(outer: str, script: str, *container: str, **env: str) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def test_bubblewrap(outer: str, writable: bool) -> None:  # noqa: FBT001
     """The same in a container of bubblewrap's, with its group bound to where the tree is looked for."""
     lacks.require("bubblewrap")
     container = (
-        *(shutil.which("bwrap") or "", "--unshare-pid", "--unshare-cgroup", "--dev-bind", "/", "/", "--proc", "/proc"),
+        *(shutil.which("bwrap") or "", "--unshare-cgroup", "--dev-bind", "/", "/", "--proc", "/proc"),
         *("--bind" if writable else "--ro-bind", outer, lacks.hierarchies()["v2"]),
     )
     facts = _inside(outer, "attempt(memory='512M'); doctor()", *container, CGCTL_EVACUATE="1")

@@ -65,11 +65,13 @@ def test_undelegated_places(absolute: bool, run: Run) -> None:  # noqa: FBT001
 
 
 def test_the_own_unit_is_systemds(run: Run) -> None:
-    """The unit's own limits are systemd's to write."""
-    facts = run(_FAIL + "attempt(lambda: cgctl.current().update(pids=100))")
+    """What systemd has no property for cannot be changed in the unit's own group, nor can its files be written."""
+    facts = run(_FAIL + "attempt(lambda: cgctl.current().update(pids=100, cpu=cgctl.Cpu(burst_usec=5)))")
+    written = run(_FAIL + "attempt(lambda: cgctl.current().write('pids.max', '100'))")
 
-    assert facts["kind"] == "UnsupportedError"
-    assert "systemctl set-property" in facts["text"]
+    assert (facts["kind"], written["kind"]) == ("UnsupportedError", "UnsupportedError")
+    assert "cpu.burst_usec" in facts["text"]
+    assert "systemctl set-property" in written["text"]
 
 
 def test_looking_asks_nobody(run: Run) -> None:

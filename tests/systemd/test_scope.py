@@ -254,3 +254,25 @@ def test_private_socket(run: Run) -> None:
     )
 
     assert any("/cgctl.slice/cgctl-" in path for path in facts["paths"])
+
+
+def test_limits_of_the_scope(run: Run) -> None:
+    """The limits of the scope itself are the unit's, so systemd keeps them when it is reloaded."""
+    with _needs("memory", "pids"):
+        facts = run(
+            """
+            cgctl.Group(sys.argv[1], pids=5).create().remove()
+            held = cgctl.current().update(memory=cgctl.Memory(max="200M"), pids=77)
+            whose = ["--user"] if os.geteuid() else []
+            subprocess.run(["systemctl", *whose, "daemon-reload"], check=True)
+            after = cgctl.current().limits()
+            unit = next(path for path in where().values() if "/cgctl-" in path).rpartition("/")[2]
+            shown = subprocess.run(
+                ["systemctl", *whose, "show", "-P", "MemoryMax", "-P", "TasksMax", unit], capture_output=True, text=True
+            )
+            tell(held=[held.memory.max, held.pids.max], after=[after.memory.max, after.pids.max], shown=shown.stdout)
+            """
+        )
+
+    assert facts["held"] == facts["after"] == [200 << 20, 77]
+    assert sorted(facts["shown"].split()) == ["209715200", "77"]

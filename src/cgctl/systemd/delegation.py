@@ -18,7 +18,7 @@ from cgctl.filesystem import Filesystem
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.layout import Hierarchy, Layout
 
-__all__ = ["OWN_MARK", "Writer", "cgroup_namespace", "in_charge", "limits_between", "managed", "writer_of"]
+__all__ = ["OWN_MARK", "Writer", "cgroup_namespace", "in_charge", "is_unit", "limits_between", "managed", "writer_of"]
 
 OWN_MARK: Final = "user.cgctl.scope"
 """The extended attribute of a scope that systemd was asked for: whoever is in it descends from whom it was made for."""
@@ -107,6 +107,13 @@ def writer_of(filesystem: Filesystem, mount_point: str, directory: str) -> Write
         below.append(name)
         directory = dirname(directory)
     return Writer.SYSTEMD
+
+
+def is_unit(filesystem: Filesystem, hierarchy: Hierarchy, directory: str) -> bool:
+    """Tell whether a directory may be a unit's own: it is marked, or nobody was delegated anything there."""
+    if any(_mark(filesystem, directory, mark) for mark in (OWN_MARK, *_MARKS)):
+        return True
+    return writer_of(filesystem, hierarchy.mount_point, directory) in {Writer.SYSTEMD, Writer.USER_MANAGER}
 
 
 def limits_between(filesystem: Filesystem, directory: str, top: str, tasks_max: int) -> Iterator[str]:

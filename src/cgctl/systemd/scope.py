@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
 
 from cgctl.errors import SystemdError
 from cgctl.systemd.bus import FEATURE, Bus
+from cgctl.systemd.properties import Property, properties
 
-__all__ = ["SLICE", "Unit", "start_scope", "unit_at"]
+__all__ = ["SLICE", "Unit", "set_limits", "start_scope", "unit_at"]
 
 SLICE: Final = "cgctl.slice"
 """Where scopes go unless told otherwise. It has no file of its own, but an administrator may write one."""
@@ -23,7 +25,6 @@ SLICE: Final = "cgctl.slice"
 _INTERFACE: Final = "org.freedesktop.systemd1"
 _CONTROLLERS: Final = ("cpu", "cpuacct", "cpuset", "io", "blkio", "memory", "devices", "pids")
 """All that a systemd may have to give. Delegate=yes leaves out blkio and devices on v1 (252)."""
-Property = tuple[str, tuple[str, Any]]
 
 
 @attrs.frozen(kw_only=True)
@@ -77,28 +78,38 @@ def start_scope(bus: Bus, slice_name: str) -> Unit:
     return _unit(bus, path)
 
 
+def set_limits(bus: Bus, unit: Unit, specs: Mapping[str, Any]) -> None:
+    """Set limits of a unit, for as long as it runs.
+
+    Raises:
+        UnsupportedError: systemd has no such limit.
+        SystemdError: systemd refused, or did not answer in time.
+    """
+    bus.manage("SetUnitProperties", "sba(sv)", unit.name, True, properties(specs))  # noqa: FBT003 - no file of it
+
+
 def _start(bus: Bus, name: str, slice_name: str) -> str:
     """Start it with all that we would like of it, or without what this systemd does not know; return the job."""
     # Our slice goes when its last scope does. One that was loaded already, or has a file, is as it is.
     slices = [(slice_name, [("StopWhenUnneeded", ("b", True))])] if slice_name == SLICE else []
-    properties = _properties(slice_name)
+    wanted = _wanted(slice_name)
     while True:
         try:
             # "replace": our slice may just be about to be stopped.
-            (job,) = bus.manage("StartTransientUnit", "ssa(sv)a(sa(sv))", name, "replace", properties, slices)
+            (job,) = bus.manage("StartTransientUnit", "ssa(sv)a(sa(sv))", name, "replace", wanted, slices)
         except SystemdError as error:
-            unknown = [each for each in properties if each[0] == "OOMPolicy"]
+            unknown = [each for each in wanted if each[0] == "OOMPolicy"]
             if slices and error.name.endswith(".UnitExists"):
                 slices = []
             elif unknown and error.name.endswith((".PropertyReadOnly", ".UnknownProperty")):
-                properties = [each for each in properties if each not in unknown]
+                wanted = [each for each in wanted if each not in unknown]
             else:
                 raise
         else:
             return str(job)
 
 
-def _properties(slice_name: str) -> list[Property]:
+def _wanted(slice_name: str) -> list[Property]:
     return [
         ("Description", ("s", f"groups of process {os.getpid()}, made by cgctl")),
         ("Slice", ("s", slice_name)),
