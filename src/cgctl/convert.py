@@ -14,7 +14,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from cgctl.errors import SpecError, shown
-from cgctl.formats import format_cpu_list, parse_cpu_list
+from cgctl.formats import format_classid, format_cpu_list, parse_classid, parse_cpu_list
 from cgctl.units import MAX, format_size, parse_cpus, parse_size
 
 __all__ = [
@@ -22,11 +22,13 @@ __all__ = [
     "blkio_to_io_weight",
     "cpus_to_quota",
     "docker_memory_swap",
+    "format_classid",
     "format_cpu_list",
     "format_size",
     "io_to_bfq_weight",
     "io_to_blkio_weight",
     "memory_swap_to_swap_max",
+    "parse_classid",
     "parse_cpu_list",
     "parse_size",
     "quota_to_cpus",

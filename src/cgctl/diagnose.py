@@ -306,6 +306,17 @@ def _io(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     }.get(errno)
 
 
+def _net_prio(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    del snapshot
+    if not isinstance(step, Write) or basename(step.path) != "net_prio.ifpriomap" or errno != ENODEV:
+        return None
+    interface = step.data.decode().split()[0]
+    return (
+        f"there is no interface {interface!r} in the initial network namespace, whose interfaces are meant; 'ip link'"
+        " there lists them"
+    )
+
+
 def _mkdir(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     if not isinstance(step, Mkdir):
         return None
@@ -361,6 +372,7 @@ _RULES: Final[tuple[Rule, ...]] = (
     _cpu,
     _resource,
     _io,
+    _net_prio,
     _mkdir,
     _rmdir,
     _privilege,

@@ -1,8 +1,8 @@
 """The kernel's text formats: how an interface file is laid out, whatever it means.
 
 Four formats of ``cgroup-v2.rst`` (newline list, space list, flat keyed, nested keyed), lists of CPUs,
-and pressure stall information. Parsing is strict and by tokens: text that does not follow its format
-is a :class:`FormatError`, never a guess.
+pressure stall information, and class ids as ``tc`` reads them. Parsing is strict and by tokens: text that
+does not follow its format is a :class:`FormatError`, never a guess.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ __all__ = [
     "FormatError",
     "Pressure",
     "PressureLine",
+    "format_classid",
     "format_cpu_list",
     "format_huge_page",
+    "parse_classid",
     "parse_cpu_list",
     "parse_flat_keyed",
     "parse_lines",
@@ -31,6 +33,9 @@ __all__ = [
 ]
 
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+)/([0-9]+))?)?", re.ASCII)
+_CLASS = re.compile(r"([0-9a-f]{1,4}):([0-9a-f]{1,4})|0x([0-9a-f]{1,8})|0", re.ASCII | re.IGNORECASE)
+HIGHEST_CLASS: Final = 2**32 - 1
+"""The highest id of a traffic class."""
 HIGHEST_CPU: Final = 2**20 - 1
 """The highest number that a list of CPUs or memory nodes may have: beyond any machine."""
 _MOST_DIGITS = 64
@@ -212,3 +217,42 @@ def format_cpu_list(numbers: Iterable[int]) -> str:
 
 def _is_cpu(number: object) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= HIGHEST_CPU
+
+
+def parse_classid(value: object, what: str = "classid") -> int:
+    """Read the id of a traffic class: ``"1:10"`` is 0x00010010, major and minor number, both hexadecimal as in ``tc``.
+
+    Args:
+        value: such a string, one of a hexadecimal number (``"0x10010"``), or an ``int``; 0 is no class.
+        what: the setting's name, for the error message.
+
+    Raises:
+        SpecError: it is neither, or does not fit into 32 bits.
+    """
+    if isinstance(value, str):
+        match = _CLASS.fullmatch(value.strip())
+        if match is None:
+            msg = (
+                f"{what}={shown(value)}: not a class id; give 'MAJOR:MINOR', two hexadecimal numbers of up to four"
+                " digits as tc reads them, such as '1:10', or 0 for no class"
+            )
+            raise SpecError(msg)
+        major, minor, number = (int(part or "0", 16) for part in match.groups())
+        return number or major << 16 | minor
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"{what}={shown(value)}: not a class id; give a string such as '1:10', or an int such as 0x10010"
+        raise SpecError(msg)
+    if not 0 <= value <= HIGHEST_CLASS:
+        msg = f"{what}={shown(value)}: out of range; a class id has 32 bits, 0 to 2**32-1, and 0 is no class"
+        raise SpecError(msg)
+    return value
+
+
+def format_classid(value: int) -> str:
+    """Write the id of a traffic class as ``tc`` does: 0x00010010 is ``"1:10"``, and 0 is ``"0"``.
+
+    Raises:
+        SpecError: it is no ``int``, or does not fit into 32 bits.
+    """
+    number = parse_classid(value)
+    return f"{number >> 16:x}:{number & 0xFFFF:x}" if number else "0"

@@ -22,6 +22,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("cpu=max", {"cpu": cgctl.Cpu(max=cgctl.MAX)}),
     ("cpuset=0-1,3", {"cpuset": cgctl.Cpuset(cpus=(0, 1, 3))}),
     ("cpuset.partition=root", {"cpuset": cgctl.Cpuset(partition="root")}),
+    ("net=1:10", {"net": cgctl.Net(classid=0x10010)}),
+    ("net.priority=lo=1,eth0=5 net.mark=7", {"net": cgctl.Net(priority={"lo": 1, "eth0": 5}, mark=7)}),
+    ("net.accounting=on", {"net": cgctl.Net(accounting=True)}),
     ("pids=0", {"pids": cgctl.Pids(max=0)}),
     ("core.max_depth=2", {"core": cgctl.Core(max_depth=2)}),
     ("hugetlb=2M=64M", {"hugetlb": cgctl.Hugetlb(max={"2MB": 64 << 20})}),
@@ -77,6 +80,7 @@ def test_describe_can_be_said_again() -> None:
         cpu=cgctl.Cpu(max=1.5, period_usec=100_000, weight=200, idle=False),
         cpuset=cgctl.Cpuset(cpus=(0, 1, 3)),
         pids=cgctl.Pids(max=cgctl.MAX),
+        net=cgctl.Net(classid=0x10010, priority={"lo": 0, "eth0": 5}, mark=7, accounting=False),
         hugetlb=cgctl.Hugetlb(max={"2MB": 64 << 20, "1GB": cgctl.MAX}, rsvd_max={"2MB": 0, "1GB": cgctl.MAX}),
         rdma=cgctl.Rdma(max={"a": {"hca_handle": 2, "hca_object": cgctl.MAX}, "b": {"hca_handle": 1}}),
         misc=cgctl.Misc(max={"sev": 5, "sev_es": cgctl.MAX}),
@@ -87,6 +91,7 @@ def test_describe_can_be_said_again() -> None:
 
     assert "memory.max=1G" in words
     assert "cpuset.cpus=0-1,3" in words
+    assert "net.classid=1:10" in words
     assert "hugetlb.max.2MB=64M" in words
     assert "rdma.max=a hca_handle=2 hca_object=max,b hca_handle=1" in words
     assert "misc.max=sev 5,sev_es max" in words

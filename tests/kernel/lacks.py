@@ -23,7 +23,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tests.kernel import disks
+from tests.kernel import disks, wire
 from tests.leaks import PREFIX
 from tests.require import skip_unless
 
@@ -246,6 +246,14 @@ FEATURES: dict[str, Lack] = {
     "v2 pids": Lack(lambda: "pids" in v2_controllers(), "controller pids is not in the v2 hierarchy"),
     "no v2 pids": Lack(lambda: "pids" not in v2_controllers(), "controller pids is in the v2 hierarchy"),
     "v2 cpuset": Lack(lambda: "cpuset" in v2_controllers(), "controller cpuset is not in the v2 hierarchy"),
+    "traffic classes": Lack(
+        wire.can_be_had, "not root, or iproute2, CONFIG_VETH, CONFIG_NET_SCH_HTB or a network namespace is missing"
+    ),
+    "net classes": Lack(
+        lambda: version_of("net_cls") == 1 or _bpf(), "net_cls is not mounted, and no program can be attached instead"
+    ),
+    "net": Lack(_bpf, "marks take a program on a v2 group, and there is none to be had"),
+    "v1 net_prio": _in_v1("net_prio"),
     "attached programs": Lack(
         _bpf, "CONFIG_BPF_SYSCALL or CONFIG_CGROUP_BPF is missing, or the right to attach programs (CAP_BPF)"
     ),

@@ -114,6 +114,64 @@ _WHERE = """
 print(open("/proc/self/cgroup").read(), end="")
 """
 
+# Of each connection the first byte is its name; its rate is what came after that, over the time that it took.
+_RECEIVER = """
+import json, socket, sys, threading, time
+rates = {}
+def receive(connection):
+    name, size, begun = connection.recv(1).decode(), 0, time.monotonic()
+    while data := connection.recv(1 << 16):
+        size += len(data)
+        rates[name] = size * 8 / (time.monotonic() - begun) / 1e6, size
+listener = socket.create_server((sys.argv[1], 5000))
+print("ready", flush=True)
+threads = []
+for _ in range(int(sys.argv[2])):
+    threads.append(threading.Thread(target=receive, args=listener.accept()[:1]))
+    threads[-1].start()
+for thread in threads:
+    thread.join()
+print(json.dumps(rates), flush=True)
+"""
+
+_SENDER = """
+import socket, sys, time
+connection = socket.socket()
+if sys.argv[4] != "":
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, int(sys.argv[4]))
+connection.connect((sys.argv[1], 5000))
+connection.sendall(sys.argv[2].encode())
+print("ready", flush=True)
+end = time.monotonic() + float(sys.argv[3])
+while time.monotonic() < end:
+    connection.sendall(bytes(1 << 14))
+"""
+
+# Datagrams come back one by one, so that none is lost.
+_ECHO = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind((sys.argv[1], 5001))
+print("ready", flush=True)
+while True:
+    sock.sendto(*sock.recvfrom(1 << 16))
+"""
+
+_TALKER = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect((sys.argv[1], 5001))
+if sys.argv[2] != "":
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, int(sys.argv[2]))
+print("ready", flush=True)
+for line in sys.stdin:
+    number, size = map(int, line.split())
+    for _ in range(number):
+        sock.send(bytes(size))
+        sock.recv(1 << 16)
+    print(sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK), flush=True)
+"""
+
 SLEEPER = python(_SLEEPER)
 """Sleeps until it is killed."""
 
@@ -156,3 +214,26 @@ def daemoniser(fds: str = "closed") -> list[str]:
 def say(stdout: str, stderr: str = "", status: int = 0) -> list[str]:
     """Print to both streams, and exit with a status."""
     return python(_SAY, stdout, stderr, status)
+
+
+def receiver(address: str, connections: int) -> list[str]:
+    """Accept so many connections to port 5000; print as JSON, by their names, the Mbit/s and the bytes of each."""
+    return python(_RECEIVER, address, connections)
+
+
+def sender(address: str, name: str, seconds: float, priority: int | None = None) -> list[str]:
+    """Send as much as goes through a connection with a name of one letter; *priority* is the socket's (SO_PRIORITY)."""
+    return python(_SENDER, address, name, seconds, "" if priority is None else priority)
+
+
+def echo(address: str) -> list[str]:
+    """Send back each datagram that comes to port 5001."""
+    return python(_ECHO, address)
+
+
+def talker(address: str, priority: int | None = None) -> list[str]:
+    """Read lines ``NUMBER SIZE``, and for each send so many datagrams of so many bytes and await them back.
+
+    Then it prints its socket's mark. *priority* is the socket's own (SO_PRIORITY).
+    """
+    return python(_TALKER, address, "" if priority is None else priority)

@@ -22,6 +22,7 @@ _SPECS: dict[str, Any] = {
     "cpu": cgctl.Cpu(max=0.5, period_usec=50_000, weight=333),
     "cpuset": cgctl.Cpuset(cpus=(0,)),
     "pids": cgctl.Pids(max=7),
+    "net": cgctl.Net(classid="1:10", mark=7),
     "devices": cgctl.Devices(allow=["null", "c 136:* rw"]),
 }
 _PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -30,7 +31,8 @@ _PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 def _contents(group: cgctl.Group) -> dict[str, bytes | str]:
     """Read all interface files of a group, in every hierarchy, but for the periods of quota that have passed."""
-    found: dict[str, bytes | str] = {"@devices": repr(group.limits().devices)}
+    limits = group.limits()
+    found: dict[str, bytes | str] = {"@devices": repr(limits.devices), "@net": repr(limits.net)}
     for directory in group.paths().values():
         for path in sorted(Path(directory).iterdir()):
             if path.is_file() and path.name != "cpu.stat":
@@ -47,7 +49,7 @@ def _specs(*controllers: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name_below", ["", "/a/b"])
 @pytest.mark.parametrize(
-    "controllers", [["memory"], ["cpu"], ["cpuset"], ["pids"], ["devices"], list(_SPECS)], ids=" ".join
+    "controllers", [["memory"], ["cpu"], ["cpuset"], ["pids"], ["devices"], ["net"], list(_SPECS)], ids=" ".join
 )
 def test_same_files(controllers: list[str], name_below: str, name: str, make: Make) -> None:
     """Every interface file reads the same as in the group that create made."""

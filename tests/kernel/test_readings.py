@@ -24,7 +24,8 @@ ROWS = [
 
 
 def _all_here() -> dict[str, Any]:
-    return {name: controller.spec() for name, controller in CONTROLLERS.items() if lacks.version_of(name)}
+    here: dict[str, Any] = {name: each.spec() for name, each in CONTROLLERS.items() if lacks.version_of(name)}
+    return here | ({"net": cgctl.Net(accounting=True)} if lacks.FEATURES["attached programs"].probe() else {})
 
 
 @pytest.mark.parametrize(("controller", "row"), ROWS)

@@ -38,6 +38,7 @@ from cgctl.controllers import (
     MemoryEvents,
     MemoryStat,
     Misc,
+    Net,
     Partition,
     PerfEvent,
     Pids,
@@ -196,6 +197,13 @@ CASES: list[tuple[str, Any, File, File]] = [
     ("devices.allow", Devices(allow=["null"]), None, ("@devices", "deny a *:* rwm\nallow c 1:3 rwm")),
     ("devices.deny", Devices(deny=["null r"]), None, ("@devices", "allow a *:* rwm\ndeny c 1:3 r")),
     ("devices.default", Devices(default="deny"), None, ("@devices", "deny a *:* rwm")),
+    ("net.classid", Net(classid="1:10"), ("net_cls.classid", "65552"), ("@net_class", "65552")),
+    ("net.classid", Net(classid=2**32 - 1), ("net_cls.classid", "4294967295"), ("@net_class", "4294967295")),
+    ("net.classid", Net(classid=0), ("net_cls.classid", "0"), ("@net_class", "0")),
+    ("net.classid", Net(classid=5), ("net_cls.classid", "5"), None),
+    ("net.priority", Net(priority={"lo": 1, "eth0": "5"}), ("net_prio.ifpriomap", "lo 1\neth0 5"), None),
+    ("net.mark", Net(mark="0x2a"), None, ("@net_mark", "42")),
+    ("net.accounting", Net(accounting=True), None, ("@net_counters", "1")),
     ("core.max_depth", Core(max_depth=0), None, ("cgroup.max.depth", "0")),
     ("core.max_descendants", Core(max_descendants=MAX), None, ("cgroup.max.descendants", "max")),
     ("core.pressure", Core(pressure=False), None, ("cgroup.pressure", "0")),
@@ -241,6 +249,9 @@ READ: list[tuple[str, int, dict[str, str], Any]] = [
         {"cpuset.cpus.partition": f"root invalid ({_LAPSED})\n"},
         Partition("root", False, _LAPSED),
     ),
+    ("net.priority", 1, {"net_prio.ifpriomap": "lo 0\neth0 4294967295\n"}, {"lo": 0, "eth0": 4294967295}),
+    ("net.accounting", 2, {"@net_counters": ""}, False),
+    ("net.accounting", 2, {"@net_counters": "rx_bytes 0\nrx_packets 0\ntx_bytes 0\ntx_packets 0\n"}, True),
 ]
 
 # What is written, and what the file reads afterwards: KERNEL-FACTS.md, appendix A; a plan must not write it again.
@@ -267,6 +278,9 @@ HELD: list[tuple[str, int, str, str]] = [
     ("rdma.max", 2, "rxe0 hca_handle=2", "rxe0 hca_handle=2 hca_object=max\nsiw0 hca_handle=max hca_object=max"),
     ("misc.max", 2, "sev max", "sev max\nsev_es 5"),
     ("dmem.max", 2, "r max", "r max"),
+    ("net.priority", 1, "eth0 5", "lo 0\neth0 5"),
+    ("net.accounting", 2, "1", "rx_bytes 0"),
+    ("net.accounting", 2, "0", ""),
 ]
 
 OTHER: list[tuple[str, int, str, str]] = [
@@ -285,6 +299,9 @@ OTHER: list[tuple[str, int, str, str]] = [
     ("rdma.max", 2, "rxe0 hca_handle=2", "rxe0 hca_handle=3 hca_object=max"),
     ("rdma.max", 2, "rxe0 hca_handle=2", "siw0 hca_handle=2"),
     ("misc.max", 2, "sev 4", "sev max\nsev_es 4"),
+    ("net.priority", 1, "eth0 5", "lo 5\neth0 0"),
+    ("net.accounting", 2, "1", ""),
+    ("net.accounting", 2, "0", "rx_bytes 0"),
 ]
 
 NONSENSE: list[tuple[str, Any, tuple[str, ...]]] = [
@@ -319,6 +336,16 @@ NONSENSE: list[tuple[str, Any, tuple[str, ...]]] = [
     ("cpuset", "0-99999999", ("cpuset.cpus: cpu list '0-99999999'", "beyond any machine")),
     ("cpuset", 3, ("cpuset.cpus: cpu list 3: not a list of ints", "[0, 1]")),
     ("cpuset", itertools.count(2**20 - 9), ("cpuset.cpus: cpu list count(", "is not a CPU number")),
+    *[
+        ("net", value, (f"net.classid={value!r}: not a class id", "'1:10'"))
+        for value in (
+            *["1:1:1", "zz", "10", "1:", ":1", "1:10000", "g:1", "-1", "1.5", "0x", "0x100000000"],
+            "",
+            1.5,
+            True,
+        )
+    ],
+    *[("net", value, (f"net.classid={value!r}: out of range", "0 to 2**32-1")) for value in (2**32, -1)],
     ("core", "max", ("core='max': there is no shorthand", "Core(max_depth=…")),
 ]
 
@@ -371,6 +398,18 @@ NONSENSE_SPECS: list[tuple[type[Any], dict[str, Any], tuple[str, ...]]] = [
     (Rdma, {"max": {"rxe0": 5}}, ("rdma.max['rxe0']=5: not a mapping", "each resource")),
     (Rdma, {"max": {"rxe0": {"hca_handle": 2**31}}}, ("rdma.max['rxe0']['hca_handle']=2147483648: out of range",)),
     (Dmem, {"low": {"r": -1}}, ("dmem.low['r']=-1: out of range",)),
+    *[
+        (Net, {"priority": {name: 1}}, (f"net.priority[{name!r}]: not the name of a network interface", "1 to 15"))
+        for name in ("a/b", "..", "a:b", "x" * 16)
+    ],
+    *[
+        (Net, {"priority": {name: 1}}, ("net.priority={", "not the name of a network interface"))
+        for name in ("", "a b", "a\nb", 7, None)
+    ],
+    *[(Net, {"priority": {"lo": value}}, ("net.priority['lo']=",)) for value in (-1, 2**32, "x", None, True, 1.5)],
+    *[(Net, {"priority": value}, ("net.priority=", "not a mapping")) for value in (5, "eth0", ["eth0"], MAX)],
+    *[(Net, {"mark": value}, (f"net.mark={value!r}: ",)) for value in (-1, 2**32, "x", "0x", "0x123456789", True, 1.5)],
+    (Net, {"accounting": "maybe"}, ("net.accounting='maybe': not a flag",)),
     (Core, {"max_depth": -1}, ("core.max_depth=-1: out of range", "0 to 2147483647")),
     (Core, {"max_depth": 2**31}, ("core.max_depth=2147483648: out of range",)),
     (Core, {"pressure": "off"}, ("core.pressure='off': not a flag",)),
@@ -462,7 +501,7 @@ class TestTable:
 
             assert sides, f"{name}.{row.attribute}"
             # cpu.stat and *.pressure are v2 core files, of the controller's name nevertheless
-            prefixes = {side.file.split(".")[0].removeprefix("@") for side in sides}
+            prefixes = {side.file.split(".")[0] for side in sides if not side.file.startswith(f"@{name}")}
             assert prefixes <= {name, "cgroup", *controller.v1, "cpuacct"}, f"{name}.{row.attribute}"
 
     def test_every_case_is_covered(self) -> None:
@@ -602,6 +641,8 @@ class TestReadings:
                 "root invalid (x y)\n",
                 Partition("root", False, "x y"),
             ),
+            ("net", "rx_bytes", 2, "@net_counters", "rx_bytes 7\nrx_packets 1\n", 7),
+            ("net", "tx_packets", 2, "@net_counters", "", None),
         ],
     )
     def test_plain(self, name: str, attribute: str, version: int, file: str, text: str, value: Any) -> None:
@@ -714,6 +755,11 @@ class TestShorthand:
             ("pids", 64, Pids(max=64)),
             ("pids", 0, Pids(max=0)),
             ("pids", "max", Pids(max=MAX)),
+            ("net", "1:10", Net(classid=0x10010)),
+            ("net", "FFFF:ffff", Net(classid=2**32 - 1)),
+            ("net", "0x10010", Net(classid="1:10")),
+            ("net", "0", Net(classid=0)),
+            ("net", 0x10010, Net(classid=65552)),
         ],
         ids=shown,
     )
@@ -889,7 +935,7 @@ class TestPerfEvent:
 
 
 # Controllers of the kernel that cgctl has not yet → the keyword that they will have: then their files must be known.
-TO_COME = {"io": "io", "blkio": "io", "devices": "devices", "net_cls": "net", "net_prio": "net"}
+TO_COME = {"io": "io", "blkio": "io", "devices": "devices"}
 
 
 class TestWithoutRows:

@@ -418,6 +418,7 @@ class TestPublic:
             *("cpus_to_quota", "quota_to_cpus"),
             *("memory_swap_to_swap_max", "swap_max_to_memory_swap", "docker_memory_swap"),
             *("parse_cpu_list", "format_cpu_list", "parse_size", "format_size"),
+            *("parse_classid", "format_classid"),
         }
 
         assert promised == set(convert.__all__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import (
+    E2BIG,
     EACCES,
     EAGAIN,
     EBUSY,
@@ -125,6 +126,24 @@ CASES: list[Case] = [
         {**THERE, f"{ABOVE}/cgroup.subtree_control": b""},
         UnsupportedError,
         ("core.pressure is not supported here (since Linux 6.1)",),
+    ),
+    # programs in place of files
+    (
+        _write("@net_class", feature="net.classid", since="4.20"),
+        EOPNOTSUPP,
+        THERE,
+        UnsupportedError,
+        ("net.classid is not supported here (since Linux 4.20)", "CONFIG_CGROUP_BPF"),
+    ),
+    (_write("@net_class"), EPERM, THERE, UnsupportedError, ("may not load programs", "run as root")),
+    (_write("@net_class"), EPERM, {f"{G}/@net_class": EPERM}, UnsupportedError, ("may not attach programs", "as root")),
+    (_write("@net_class"), E2BIG, THERE, StepError, ("64 programs of others", "detach some")),
+    (
+        _write("net_prio.ifpriomap", b"eth9 5"),
+        ENODEV,
+        THERE,
+        StepError,
+        ("no interface 'eth9'", "initial network namespace", "ip link"),
     ),
     # controllers
     (

@@ -17,10 +17,13 @@ ROWS = (
     "tests/kernel/test_readings.py",
     "tests/kernel/test_settings.py",
 )
+NET = ("tests/kernel/test_net.py",)
 RUNS = (
     *ROWS,
     "tests/kernel/test_hugetlb.py",
     "tests/kernel/test_io.py",
+    *NET,
+    "tests/kernel/test_net_rates.py",
     "tests/kernel/test_freezing.py",
     "tests/kernel/test_lifecycle.py",
     "tests/kernel/test_run.py",
@@ -91,7 +94,7 @@ def _cells() -> tuple[Cell, ...]:
     return (
         Cell("6.12", "v2", FULL),
         Cell("6.1", "v1", (*RUNS, *DEVICES)),
-        *(Cell(kernel, "v2", (*ROWS, *DEVICES), big=True) for kernel in ("7.3", "5.10")),
+        *(Cell(kernel, "v2", (*ROWS, *DEVICES, *NET), big=True) for kernel in ("7.3", "5.10")),
         Cell("6.12", "hybrid", ROWS),
         Cell("5.10", "v1-separate", ROWS),
         Cell("6.12", "v1", ROWS, lacks=compiled_out),

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 import attrs
 
+from cgctl.bpf import traffic
 from cgctl.bpf.attachment import Kind, look, put, take
 from cgctl.bpf.devices import compile_rules, read_rules
 from cgctl.bpf.syscall import AttachType, ProgramType
@@ -64,6 +65,9 @@ FILES: Final[Mapping[str, File]] = {
     "@devices": _Devices(
         Kind(name="cgctl_devices", type=ProgramType.CGROUP_DEVICE, attach_type=AttachType.CGROUP_DEVICE)
     ),
+    "@net_class": traffic.CLASS,
+    "@net_counters": traffic.COUNTERS,
+    "@net_mark": traffic.MARK,
 }
 """File name → sort of program."""
 

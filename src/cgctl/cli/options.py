@@ -46,6 +46,15 @@ _FLAGS: Final = (
     click.option("--cpuset-mems", metavar="LIST", help="Memory nodes to allocate from."),
     click.option("--pids-limit", metavar="N", help="Processes and threads at once; -1: unlimited."),
     *IO_FLAGS,
+    click.option("--net-classid", metavar="ID", help="Class of tc for what is sent: hexadecimal MAJOR:MINOR, as 1:10."),
+    click.option(
+        "--net-priority",
+        multiple=True,
+        metavar="IFACE=N",
+        help="Priority of what is sent through an interface; cgroup v1 only. Repeatable.",
+    ),
+    click.option("--net-mark", metavar="N", help="Mark of new sockets, for ip rule, nftables and tc; cgroup v2 only."),
+    click.option("--net-accounting", is_flag=True, help="Count bytes and packets, for --stats; cgroup v2 only."),
     click.option(
         "--device",
         "devices",
@@ -74,6 +83,7 @@ _ZERO: Final = ("memory", "memory_swap", "cpus", "cpu_period", "cpu_quota", "cpu
 _OTHERS: Final = (
     *("memory_reservation", "memory_swappiness", "oom_kill_disable", "cpu_weight", "cpuset_cpus", "cpuset_mems"),
     *IO_NAMES,
+    *("net_classid", "net_priority", "net_mark", "net_accounting"),
     *("devices", "device_rules", "limits"),
 )
 
@@ -110,6 +120,7 @@ def limits_of(flags: dict[str, Any], settings: tuple[str, ...] = ()) -> dict[str
         "io": io_wishes(given),
         "pids": _pids(given),
         "devices": _devices(given),
+        "net": _net(given),
     }
     return specs(parse_settings(words, {name: values for name, values in wishes.items() if values}))
 
@@ -174,6 +185,13 @@ def _device(text: str) -> cgctl.DeviceRule:
         raise click.UsageError(msg)
     rule = cgctl.DeviceRule.parse(name)
     return attrs.evolve(rule, access=access)
+
+
+def _net(given: dict[str, Any]) -> dict[str, Any]:
+    found = _set(classid=given["net_classid"], mark=given["net_mark"])
+    if given["net_priority"]:
+        found["priority"] = ",".join(given["net_priority"])
+    return found | ({"accounting": True} if given["net_accounting"] else {})
 
 
 def _whole(flag: str, text: str) -> int:

@@ -10,7 +10,7 @@ import click
 
 import cgctl
 from cgctl.cli.output import listed
-from cgctl.controllers import BYTES, CONTROLLERS, Controller
+from cgctl.controllers import BYTES, CLASS, CONTROLLERS, Controller
 
 __all__ = ["Wishes", "describe", "parse_settings", "specs"]
 
@@ -89,6 +89,8 @@ def _text(unit: str, value: Any) -> str:
         return "1" if value else "0"
     if isinstance(value, tuple):
         return listed(value)
+    if unit == CLASS:
+        return cgctl.convert.format_classid(value)
     if isinstance(value, Mapping):
         return ",".join(f"{key} {_inside(unit, each)}" for key, each in value.items())
     if unit.startswith(BYTES) and isinstance(value, int):

@@ -7,9 +7,9 @@ from typing import Any, Final, TypedDict
 
 import attrs
 
-from cgctl.controllers import core, cpu, cpuset, devices, dmem, hugetlb, io, memory, misc, perf_event, pids, rdma
+from cgctl.controllers import core, cpu, cpuset, devices, dmem, hugetlb, io, memory, misc, net, perf_event, pids, rdma
 from cgctl.controllers._row import CORE, SIZE, Controller, Row, Side
-from cgctl.controllers._values import BYTES, USEC
+from cgctl.controllers._values import BYTES, CLASS, USEC
 from cgctl.controllers.core import Core, CoreStats
 from cgctl.controllers.cpu import Cpu, CpuStats
 from cgctl.controllers.cpuset import Cpuset, CpusetStats, Partition
@@ -19,6 +19,7 @@ from cgctl.controllers.hugetlb import Hugetlb, HugetlbPages, HugetlbStats
 from cgctl.controllers.io import Io, IoCostModel, IoCostQos, IoDevice, IoMax, IoStats
 from cgctl.controllers.memory import Memory, MemoryEvents, MemoryStat, MemoryStats, SwapEvents
 from cgctl.controllers.misc import Misc, MiscStats
+from cgctl.controllers.net import Net, NetStats
 from cgctl.controllers.perf_event import PerfEvent, PerfEventStats
 from cgctl.controllers.pids import Pids, PidsStats
 from cgctl.controllers.rdma import Rdma, RdmaStats
@@ -27,6 +28,7 @@ from cgctl.units import Max, Size
 
 __all__ = [
     "BYTES",
+    "CLASS",
     "CONTROLLERS",
     "CORE",
     "DEVICES_DEFAULT",
@@ -61,6 +63,8 @@ __all__ = [
     "MemoryStats",
     "Misc",
     "MiscStats",
+    "Net",
+    "NetStats",
     "Partition",
     "PerfEvent",
     "PerfEventStats",
@@ -77,7 +81,7 @@ __all__ = [
 
 CONTROLLERS: Final[Mapping[str, Controller]] = {
     module.CONTROLLER.name: module.CONTROLLER
-    for module in (core, cpuset, cpu, memory, io, hugetlb, pids, devices, rdma, misc, dmem, perf_event)
+    for module in (core, cpuset, cpu, memory, io, hugetlb, pids, devices, net, rdma, misc, dmem, perf_event)
 }
 """Name → controller, in the order in which limits are written."""
 
@@ -94,6 +98,7 @@ class Limits:
     hugetlb: Hugetlb | None = None
     pids: Pids | None = None
     devices: Devices | None = None
+    net: Net | None = None
     rdma: Rdma | None = None
     misc: Misc | None = None
     dmem: Dmem | None = None
@@ -112,6 +117,7 @@ class Stats:
     hugetlb: HugetlbStats | None = None
     pids: PidsStats | None = None
     devices: DevicesStats | None = None
+    net: NetStats | None = None
     rdma: RdmaStats | None = None
     misc: MiscStats | None = None
     dmem: DmemStats | None = None
@@ -129,6 +135,7 @@ class ControllerKeywords(TypedDict, total=False):
     hugetlb: Hugetlb | Mapping[str | int, Size] | str | None
     pids: Pids | int | str | Max | None
     devices: Devices | Iterable[DeviceRule | str] | None
+    net: Net | int | str | None
     rdma: Rdma | Mapping[str, Mapping[str, Size]] | str | None
     misc: Misc | Mapping[str, Size] | str | None
     dmem: Dmem | Mapping[str, Size] | str | None

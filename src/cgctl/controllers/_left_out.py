@@ -66,6 +66,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "memory.move_charge_at_immigrate": _DEPRECATED,
     "memory.numa_stat": "a table of its own by node and kind; `group.read` has it",
     "memory.shown_ram_in_bytes": "of a vendor's kernel, not in mainline",
+    "net_prio.prioidx": "the number by which the kernel finds `net_prio.ifpriomap`",
     "memory.pressure_level": "works by `cgroup.event_control` alone; v2 has `memory.pressure`",
 }
 """File, or a pattern of files → why there is no row."""

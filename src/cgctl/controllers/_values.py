@@ -24,10 +24,11 @@ from cgctl.units import (
     parse_usec,
 )
 
-__all__ = ["BYTES", "COUNT", "CPU", "FLAGS", "LIMITS", "LIST", "PERCENT", "PRESSURE", "USEC", "WEIGHT", "WORD"]
+__all__ = ["BYTES", "CLASS", "COUNT", "CPU", "FLAGS", "LIMITS", "LIST", "PERCENT", "PRESSURE", "USEC", "WEIGHT", "WORD"]
 __all__ += ["Values", "by_name", "saturating", "usec", "whole", "whole_or_max"]
 
 BYTES: Final = "bytes"
+CLASS: Final = "class id"
 COUNT: Final = "count"
 CPU: Final = "CPUs"
 LIST: Final = "list of numbers"

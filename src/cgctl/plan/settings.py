@@ -259,8 +259,9 @@ def _select(controller: Controller, layout: Layout, row: Row) -> tuple[Hierarchy
     feature = f"{controller.name}.{row.attribute}"
     if row.reason and (controller.everywhere or any(layout.locate(name) for name in (controller.name, *controller.v1))):
         raise UnsupportedError(feature, row.reason)
+    name = row.v1.controller if controller.everywhere and row.v1 else controller.name
     reason = (
-        f"controller {controller.name!r} is in no mounted hierarchy (mounted: {layout});"
+        f"controller {name!r} is in no mounted hierarchy (mounted: {layout});"
         f" mount it, or {'a v2 hierarchy' if controller.everywhere else f'boot with cgroup_enable={controller.name}'}"
     )
     raise UnsupportedError(feature, reason)
