@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from cgctl import convert, testing
     from cgctl.launch.looking import Namespace, namespaces
     from cgctl.launch.process import Process
-    from cgctl.launch.sandbox import Mount, Sandbox
+    from cgctl.launch.sandbox import Mount, Sandbox, Veth
     from cgctl.rootfs import Rootfs
     from cgctl.runner import Completed, popen, run
 
@@ -143,6 +143,7 @@ __all__ = [
     "SystemdError",
     "TimeoutExpired",
     "UnsupportedError",
+    "Veth",
     "convert",
     "current",
     "namespaces",
@@ -159,6 +160,7 @@ _LAZY = {
     "Process": "cgctl.launch.process",
     "Rootfs": "cgctl.rootfs",
     "Sandbox": "cgctl.launch.sandbox",
+    "Veth": "cgctl.launch.sandbox",
     "namespaces": "cgctl.launch.looking",
     "popen": "cgctl.runner",
     "run": "cgctl.runner",

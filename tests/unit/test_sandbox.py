@@ -74,7 +74,7 @@ class TestSpec:
         [
             ({"namespaces": ["pdi"]}, r"namespaces: there is none of the kind 'pdi'; they are cgroup, ipc"),
             ({"namespaces": 7}, r"none of the kind 7"),
-            ({"network": "bridge"}, r"network='bridge': it is 'none' or 'host'"),
+            ({"network": "bridge"}, r"network='bridge': it is 'none', 'host' or a cgctl.Veth"),
             ({"root": ""}, r"root='': not a path"),
             ({"root": "a\0b"}, r"not a path"),
             ({"root": 7}, r"root=7: not a path"),

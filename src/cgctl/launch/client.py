@@ -29,8 +29,9 @@ from cgctl.launch.helper.cleanup import Guarded
 from cgctl.launch.idmap import write_maps
 from cgctl.launch.plan import plan
 from cgctl.launch.program import BOOT, NAME, pack
-from cgctl.launch.sandbox import Sandbox
+from cgctl.launch.sandbox import Sandbox, Veth
 from cgctl.launch.spawn import Spawn, Spawned, encode, hint
+from cgctl.launch.veth import connect
 
 __all__ = ["Helper", "Home", "helper", "helpers"]
 
@@ -243,7 +244,7 @@ class Helper:
         if answer[0] == "failed":
             raise _refused(answer[1], answer[2], request)
         pidfd, report, *rest = fds
-        init, waits = (request.sandbox.init, "user" in request.sandbox.kinds) if request.sandbox else (False, False)
+        init, waits = (request.sandbox.init, request.sandbox.waits) if request.sandbox else (False, False)
         if len(rest) != init + waits:
             _disown(answer[1], fds)
         return Made(answer[1], pidfd, report, rest[0] if init else None, rest[-1] if waits else None)
@@ -496,7 +497,10 @@ class Made:
         if self._go is None or sandbox is None:
             return
         try:
-            write_maps(self._pid, sandbox)
+            if "user" in sandbox.kinds:
+                write_maps(self._pid, sandbox)
+            if isinstance(sandbox.network, Veth):
+                connect(self._pid, sandbox.network)
             with suppress(BrokenPipeError):  # it was killed meanwhile, which the report will show
                 os.write(self._go, b"g")
         finally:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import attrs
 
 from cgctl.launch.capabilities import CAPABILITIES, number_of
-from cgctl.launch.sandbox import Mount, Sandbox
+from cgctl.launch.sandbox import Mount, Sandbox, Veth
 
 __all__ = ["AT_BIRTH", "PRIVILEGES", "Plan", "Step", "plan"]
 
@@ -33,7 +33,7 @@ AT_BIRTH: Final = {
 }
 """The flags of clone(2) for those kinds that a child is born in."""
 
-PRIVILEGES: Final = frozenset({"born", "map", "capbset", "capset", "no_new_privs", "setsid"})
+PRIVILEGES: Final = frozenset({"born", "map", "veth", "capbset", "capset", "no_new_privs", "setsid"})
 """The verbs of steps that are not among those of the new root: they have their place in every launch."""
 
 # As mount(2) and mount_setattr(2) number them.
@@ -115,6 +115,21 @@ def _birth(sandbox: Sandbox) -> Iterator[Step]:
         )
     if "user" in sandbox.kinds:
         yield Step("map", (sandbox.uid_map, sandbox.gid_map), _map_line(sandbox))
+    if isinstance(sandbox.network, Veth):
+        yield Step("veth", (), _veth_line(sandbox.network))
+
+
+def _veth_line(veth: Veth) -> str:
+    host = veth.host_name or "cg$PID"
+    words = [f"ip link add {host} type veth peer name {veth.name} netns $PID", f"ip link set {host} up"]
+    if veth.bridge is not None:
+        words.append(f"ip link set {host} master {veth.bridge}")
+    elif veth.gateway is not None:
+        words.append(f"ip addr add {veth.gateway}/{veth.prefix} dev {host}")
+    inside = [f"ip addr add {veth.address} dev {veth.name}", f"ip link set {veth.name} up"]
+    if veth.gateway is not None:
+        inside.append(f"ip route add default via {veth.gateway}")
+    return "; ".join(words + inside)
 
 
 def _option(kind: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias, TypedDict
@@ -13,7 +15,7 @@ from cgctl.errors import SpecError, shown
 from cgctl.launch.capabilities import parse_capabilities
 from cgctl.units import parse_duration, parse_size
 
-__all__ = ["MASKED", "NAMESPACES", "READ_ONLY", "IdMap", "Mount", "Sandbox", "SandboxKeywords"]
+__all__ = ["MASKED", "NAMESPACES", "READ_ONLY", "IdMap", "Mount", "Sandbox", "SandboxKeywords", "Veth"]
 
 IdMap: TypeAlias = tuple[int, int, int]
 """A range of ids: the first inside, the first outside, how many."""
@@ -136,6 +138,61 @@ class Mount:
             object.__setattr__(self, "size", parse_size(_TMPFS_SIZE))
 
 
+_LONGEST_INTERFACE: Final = 15  # IFNAMSIZ - 1
+_INTERFACE: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{_LONGEST_INTERFACE}}}", re.ASCII)
+
+
+@attrs.frozen(kw_only=True)
+class Veth:
+    """A network of two: an interface of the program's own, whose other end is in the caller's network.
+
+    Attributes:
+        address: the program's, with the length of the network's prefix: ``"10.0.0.2/24"``.
+        gateway: the address of the caller's end, and of the program's default route; of the bridge, where there is one.
+        name: of the interface inside.
+        bridge: an interface of the caller's network that the caller's end becomes a port of.
+        host_name: of the caller's end; by default one with the program's process id.
+    """
+
+    address: str
+    gateway: str | None = None
+    name: str = "eth0"
+    bridge: str | None = None
+    host_name: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for what, name in (("name", self.name), ("bridge", self.bridge), ("host_name", self.host_name)):
+            if name is not None and (_INTERFACE.fullmatch(name) is None or name in {".", ".."}):
+                msg = f"{what}={shown(name)}: not the name of an interface, 1 to {_LONGEST_INTERFACE} characters"
+                raise SpecError(msg)
+        try:
+            network = ipaddress.ip_interface(self.address).network
+        except ValueError:
+            msg = f"address={shown(self.address)}: not an address with a prefix, such as '10.0.0.2/24'"
+            raise SpecError(msg) from None
+        if "/" not in self.address:
+            msg = f"address={shown(self.address)}: without the length of a prefix; give such as '10.0.0.2/24'"
+            raise SpecError(msg)
+        try:
+            outside = self.gateway is not None and ipaddress.ip_address(self.gateway) not in network
+        except ValueError:
+            msg = f"gateway={shown(self.gateway)}: not an address"
+            raise SpecError(msg) from None
+        if outside or self.gateway == self.ip:
+            msg = f"gateway={shown(self.gateway)}: it is another address of the network {network}"
+            raise SpecError(msg)
+
+    @property
+    def ip(self) -> str:
+        """The program's address alone."""
+        return self.address.partition("/")[0]
+
+    @property
+    def prefix(self) -> int:
+        """The length of the network's prefix."""
+        return int(self.address.partition("/")[2])
+
+
 def _names(value: Any) -> frozenset[str]:
     if value == "all":
         return frozenset(NAMESPACES)
@@ -255,7 +312,8 @@ class Sandbox:
         domainname: its NIS domain (uts).
         time_offsets: by how much the clocks ``boottime`` and ``monotonic`` are shifted (time), such as ``"+7d"``;
             held in microseconds.
-        network: ``"none"``: just the loopback device, which is up (net); ``"host"``: the caller's.
+        network: ``"none"``: just the loopback device, which is up (net); ``"host"``: the caller's; a :class:`Veth`:
+            an interface of its own (net).
         uid_map: ranges (first inside, first outside, how many) of user ids (user). By default the caller's own id is 0
             inside.
         gid_map: the same of group ids.
@@ -277,7 +335,7 @@ class Sandbox:
     hostname: str | None = attrs.field(default=None, converter=_hostname)
     domainname: str | None = attrs.field(default=None, converter=_domainname)
     time_offsets: tuple[tuple[str, int], ...] = attrs.field(default=(), converter=_offsets)
-    network: Literal["none", "host"] | None = None
+    network: Literal["none", "host"] | Veth | None = None
     uid_map: tuple[IdMap, ...] | None = attrs.field(default=None, converter=_uid_map)
     gid_map: tuple[IdMap, ...] | None = attrs.field(default=None, converter=_gid_map)
     init: bool = False
@@ -286,8 +344,8 @@ class Sandbox:
     new_session: bool | None = None
 
     def __attrs_post_init__(self) -> None:
-        if self.network not in {None, "none", "host"}:
-            msg = f"network={shown(self.network)}: it is 'none' or 'host'"
+        if self.network not in {None, "none", "host"} and not isinstance(self.network, Veth):
+            msg = f"network={shown(self.network)}: it is 'none', 'host' or a cgctl.Veth"
             raise SpecError(msg)
         if self.chroot and self.root is None:
             msg = "chroot=True without root: it says how the root is changed; give root= too"
@@ -310,7 +368,7 @@ class Sandbox:
         implied = {
             "uts": self.hostname is not None or self.domainname is not None,
             "time": bool(self.time_offsets),
-            "net": self.network == "none",
+            "net": self.network not in {None, "host"},
             "mnt": bool(self.mounts or self.tmp) or (self.root is not None and not self.chroot),
             "pid": self.init,
             "user": self.uid_map is not None,
@@ -322,6 +380,11 @@ class Sandbox:
     def confined(self) -> bool:
         """Whether it is more than nothing, and so privileges are dropped unless they are asked for."""
         return bool(self.kinds) or self.root is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the child waits for what only the caller can do for it."""
+        return "user" in self.kinds or isinstance(self.network, Veth)
 
     @property
     def has_own_session(self) -> bool:
@@ -348,7 +411,7 @@ class SandboxKeywords(TypedDict, total=False):
     hostname: str | None
     domainname: str | None
     time_offsets: Mapping[str, str | float]
-    network: Literal["none", "host"] | None
+    network: Literal["none", "host"] | Veth | None
     uid_map: Iterable[IdMap] | IdMap | None
     gid_map: Iterable[IdMap] | IdMap | None
     init: bool

@@ -160,7 +160,7 @@ def _encode_sandbox(sandbox: Sandbox) -> dict[str, object]:
     return {
         "namespaces": by_verb["born"].arguments[0] if "born" in by_verb else 0,
         "steps": [(step.verb, *map(_bytes, step.arguments)) for step in steps.inside()],
-        "waits": "map" in by_verb,
+        "waits": sandbox.waits,
         "init": sandbox.init,
         "own_files": "mnt" in sandbox.kinds or sandbox.root is not None,
         "inherits_cwd": sandbox.root is None,
