@@ -13,6 +13,7 @@ import click
 
 import cgctl
 from cgctl.cli.doctor import doctor
+from cgctl.cli.enter import enter
 from cgctl.cli.groups import add, create, freeze, kill, rm, thaw
 from cgctl.cli.limits import plan, set_limits
 from cgctl.cli.look import stat, tree
@@ -37,7 +38,7 @@ def cli() -> None:
     """
 
 
-for _command in (run, tree, stat, set_limits, create, rm, kill, freeze, thaw, add, plan, ns, rootfs, doctor):
+for _command in (run, tree, stat, set_limits, create, rm, kill, freeze, thaw, add, plan, enter, ns, rootfs, doctor):
     cli.add_command(_command)
 cli.add_command(tree, "ls")
 
@@ -47,7 +48,7 @@ def execute(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")  # names of groups are bytes, as names of files are
-    of_run = "run" in arguments[:1]
+    of_run = {*arguments[:1]} & {"enter", "run"}
     try:
         status = cli.main(list(arguments), prog_name="cgctl", standalone_mode=False)
         sys.stdout.flush()

@@ -12,7 +12,7 @@ import attrs
 import cgctl
 from cgctl.cli.output import complain, human_duration, human_size, plain, print_json
 
-__all__ = ["Outcome"]
+__all__ = ["Outcome", "exit_status"]
 
 _SIGNALLED: Final = 128
 _TIMED_OUT: Final = 124
@@ -47,7 +47,7 @@ class Outcome:
         """What cgctl exits with."""
         if self.timed_out:
             return _TIMED_OUT
-        return _SIGNALLED - self.returncode if self.returncode < 0 else self.returncode
+        return exit_status(self.returncode)
 
     def facts(self) -> dict[str, Any]:
         """Return everything, for programs."""
@@ -110,6 +110,11 @@ class Outcome:
 
 def _amount(limit: Any) -> str:
     return human_size(limit) if isinstance(limit, int) else str(limit)
+
+
+def exit_status(returncode: int) -> int:
+    """Return what a shell makes of a program's end: 128+n for signal n."""
+    return _SIGNALLED - returncode if returncode < 0 else returncode
 
 
 def _signal_name(number: int) -> str:

@@ -24,7 +24,7 @@ from cgctl.controllers import parse_specs
 from cgctl.launch.process import Process
 from cgctl.units import parse_duration
 
-__all__ = ["FAILED", "run"]
+__all__ = ["FAILED", "run", "status_of"]
 
 FAILED: Final = 125
 _NOT_EXECUTABLE: Final = 126
@@ -84,7 +84,7 @@ def run(command: tuple[str, ...], **flags: Any) -> int:
             outcome = job.run(signals)
         except cgctl.LaunchError as error:
             complain(str(error))
-            return _status_of(error)
+            return status_of(error)
     outcome.complaints()
     if flags["as_json"]:
         outcome.print_json()
@@ -156,7 +156,8 @@ class _Job:
             yield process
 
 
-def _status_of(error: cgctl.LaunchError) -> int:
+def status_of(error: cgctl.LaunchError) -> int:
+    """Return docker's exit status for a command that could not be started."""
     if str(error.step) != "exec":
         return FAILED
     return _NOT_FOUND if error.errno == ENOENT else _NOT_EXECUTABLE

@@ -34,7 +34,7 @@ def explain(step: Step, number: int, path: str, sandbox: Sandbox) -> str:
 
 def _root(step: Step, number: int, path: str, sandbox: Sandbox) -> str | None:
     del sandbox
-    if step.verb not in {"root_mount", "open_root"}:
+    if step.verb not in {"root_mount", "open_root", "overlay"}:
         return None
     return {
         errno.ENOENT: f"there is no directory {path!r}; make it, or let cgctl.Rootfs.build do it",
@@ -81,6 +81,12 @@ def _mount(step: Step, number: int, path: str, sandbox: Sandbox) -> str | None:
         ("mount", errno.ENODEV): "this kernel has no such file system",
         ("mount", errno.EINVAL): "the kernel does not know the file system, or one of its options",
         ("device", errno.ENODEV): f"{path!r} is not the device of that name",
+        (
+            "overlay",
+            errno.EINVAL,
+        ): "an overlay cannot keep changes there: the directory is to be outside of the root, on a"
+        " file system with extended attributes, and no overlay itself",
+        ("overlay", errno.ENODEV): "this kernel has no overlays (CONFIG_OVERLAY_FS, modprobe overlay)",
         ("pivot", errno.EINVAL): "the root of this process is no mount (it is chrooted, or in an initramfs);"
         " chroot=True needs none",
         ("time", errno.ERANGE): "a clock would be before its start, or too far ahead; give a smaller offset",

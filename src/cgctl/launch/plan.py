@@ -21,7 +21,7 @@ import attrs
 from cgctl.launch.capabilities import CAPABILITIES, number_of
 from cgctl.launch.sandbox import Mount, Sandbox, Veth
 
-__all__ = ["AT_BIRTH", "PRIVILEGES", "Plan", "Step", "plan"]
+__all__ = ["AT_BIRTH", "KINDS", "PRIVILEGES", "Plan", "Step", "plan"]
 
 AT_BIRTH: Final = {
     "mnt": 0x0002_0000,
@@ -33,7 +33,10 @@ AT_BIRTH: Final = {
 }
 """The flags of clone(2) for those kinds that a child is born in."""
 
-PRIVILEGES: Final = frozenset({"born", "map", "veth", "capbset", "capset", "no_new_privs", "setsid"})
+KINDS: Final = AT_BIRTH | {"cgroup": 0x0200_0000, "time": 0x80}
+"""The flags of setns(2) for all kinds."""
+
+PRIVILEGES: Final = frozenset({"born", "setns", "map", "veth", "capbset", "capset", "no_new_privs", "setsid"})
 """The verbs of steps that are not among those of the new root: they have their place in every launch."""
 
 # As mount(2) and mount_setattr(2) number them.
@@ -113,6 +116,9 @@ def _birth(sandbox: Sandbox) -> Iterator[Step]:
         yield Step(
             "born", (sum(AT_BIRTH[kind] for kind in born),), f"unshare --{' --'.join(map(_option, born))} --fork"
         )
+    for kind, what in sandbox.join:
+        place = f"/proc/{what}/ns/{kind}" if isinstance(what, int) else what
+        yield Step("setns", (kind,), f"nsenter --{_option(kind)}={quote(str(place))}")
     if "user" in sandbox.kinds:
         yield Step("map", (sandbox.uid_map, sandbox.gid_map), _map_line(sandbox))
     if isinstance(sandbox.network, Veth):
@@ -150,7 +156,7 @@ def _views(sandbox: Sandbox) -> Iterator[Step]:
         offsets = tuple((clock, usec // 1_000_000, usec % 1_000_000 * 1000) for clock, usec in sandbox.time_offsets)
         shifts = "".join(f"{clock} {seconds} {nsec}; " for clock, seconds, nsec in offsets)
         yield Step("time", offsets, f"unshare --time  # {shifts or 'not shifted'}".removesuffix("; "))
-    if "user" in sandbox.kinds:
+    if "user" in {*sandbox.kinds, *dict(sandbox.join)}:
         yield Step("root_inside", (), "setpriv --reuid 0 --regid 0")
     if sandbox.hostname is not None:
         yield Step("hostname", (sandbox.hostname,), f"hostname {quote(sandbox.hostname)}")
@@ -203,8 +209,21 @@ def _root(sandbox: Sandbox) -> Iterator[Step]:
         return
     flags = _RDONLY if sandbox.read_only else 0
     root = quote(sandbox.root)
+    if sandbox.overlay:
+        yield _overlay(sandbox, sandbox.root, flags)
+        return
     remount = f"; mount -o remount,bind,ro {root}" if flags else ""
     yield Step("root_mount", (sandbox.root, flags), f"mount --rbind {root} {root}{remount}; ROOT={root}")
+
+
+def _overlay(sandbox: Sandbox, root: str, flags: int) -> Step:
+    kept = sandbox.overlay if isinstance(sandbox.overlay, str) else ""
+    mapped = "user" in sandbox.kinds
+    where = quote(kept) if kept else "$SCRATCH"
+    options = f"lowerdir={quote(root)},upperdir={where}/upper,workdir={where}/work{',userxattr' if mapped else ''}"
+    scratch = "" if kept else f"mount -t tmpfs -o size={sandbox.overlay_size} tmpfs $SCRATCH; "
+    line = f"{scratch}mkdir -p {where}/upper {where}/work; mount -t overlay -o {options} overlay {quote(root)}"
+    return Step("overlay", (root, kept, sandbox.overlay_size, flags, mapped), f"{line}; ROOT={quote(root)}")
 
 
 def _asked(sandbox: Sandbox) -> Iterator[Mount]:

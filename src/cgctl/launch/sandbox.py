@@ -58,6 +58,10 @@ def _tmp(value: Any) -> int | None:
     return _bytes(value, "tmp")
 
 
+def _overlay_size(value: Any) -> int:
+    return _bytes(value, "overlay_size") or parse_size(_TMPFS_SIZE)
+
+
 def _path(value: object, what: str) -> str:
     """Check an absolute path, without ``..``, and return it in its shortest form."""
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
@@ -229,6 +233,27 @@ def _domainname(value: Any) -> str | None:
     return _uts(value, "domainname")
 
 
+def _join(value: Any) -> tuple[tuple[str, Any], ...]:
+    """Read ``{"net": 1234}``: a process, a path or something open stands for each kind."""
+    found = []
+    for kind, what in dict(value or {}).items():
+        if kind not in NAMESPACES:
+            msg = f"join: there is none of the kind {shown(kind)}; they are {', '.join(NAMESPACES)}"
+            raise SpecError(msg)
+        is_pid = type(what) is int and what > 0
+        is_path = isinstance(what, str) or hasattr(what, "__fspath__")
+        if not (is_pid or is_path or hasattr(what, "fileno")):
+            msg = f"join[{kind!r}]={shown(what)}: give a process id, a path such as /run/netns/x, or an open file"
+            raise SpecError(msg)
+        found.append((kind, _outside(what, f"join[{kind!r}]") if is_path else what))
+    # The user namespace first: it gives the right to the others.
+    return tuple(sorted(found, key=lambda item: (item[0] != "user", item[0])))
+
+
+def _overlay(value: Any) -> str | bool:
+    return value if isinstance(value, bool) else str(_outside(value, "overlay"))
+
+
 def _offsets(value: Any) -> tuple[tuple[str, int], ...]:
     """Read ``{"boottime": "+7d"}`` into microseconds."""
     found = {}
@@ -301,6 +326,10 @@ class Sandbox:
         namespaces: the kinds that are to be new: any of ``cgroup ipc mnt net pid time user uts``, or ``"all"``. What
             else is asked for brings those that it takes.
         root: the directory that becomes ``/``; ``"/"`` is the host's tree, mounted anew.
+        join: namespaces that are there and to be joined: kind → a process id, a path (``/run/netns/x``), or something
+            open with a ``fileno``.
+        overlay: whether changes in the root are thrown away; or the directory that keeps them, in ``upper`` below it.
+        overlay_size: how much they may take when they are thrown away; they are in memory.
         chroot: whether by plain ``chroot`` instead of ``pivot_root``. That is no boundary: who has
             ``CAP_SYS_CHROOT``, or a descriptor of a directory outside, can leave.
         read_only: whether nothing can be changed in the root.
@@ -326,6 +355,9 @@ class Sandbox:
 
     namespaces: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
     root: str | None = attrs.field(default=None, converter=_root)
+    join: tuple[tuple[str, Any], ...] = attrs.field(default=(), converter=_join)
+    overlay: bool | str = attrs.field(default=False, converter=_overlay)
+    overlay_size: int = attrs.field(default=parse_size(_TMPFS_SIZE), converter=_overlay_size)
     chroot: bool = False
     read_only: bool = False
     mounts: tuple[Mount, ...] = attrs.field(default=(), converter=_mounts)
@@ -350,6 +382,13 @@ class Sandbox:
         if self.chroot and self.root is None:
             msg = "chroot=True without root: it says how the root is changed; give root= too"
             raise SpecError(msg)
+        if self.overlay and (self.root is None or self.chroot):
+            msg = "overlay takes a root that is mounted; give root=, and not chroot=True"
+            raise SpecError(msg)
+        for kind, _ in self.join:
+            if kind in self.kinds:
+                msg = f"the {kind} namespace cannot be joined and new at once; leave one of them out"
+                raise SpecError(msg)
         if self.read_only and self.root is None:
             msg = "read_only=True without root: it is the root that cannot be changed; root='/' is the host's tree"
             raise SpecError(msg)
@@ -379,7 +418,7 @@ class Sandbox:
     @property
     def confined(self) -> bool:
         """Whether it is more than nothing, and so privileges are dropped unless they are asked for."""
-        return bool(self.kinds) or self.root is not None
+        return bool(self.kinds or self.join) or self.root is not None
 
     @property
     def waits(self) -> bool:
@@ -402,6 +441,9 @@ class SandboxKeywords(TypedDict, total=False):
 
     namespaces: Iterable[str] | str
     root: Any
+    join: Mapping[str, Any]
+    overlay: Any
+    overlay_size: int | str
     chroot: bool
     read_only: bool
     mounts: Iterable[Mount]

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from cgctl.launch.plan import plan
+from cgctl.launch.plan import KINDS, plan
 from cgctl.launch.sandbox import Sandbox
 
 __all__ = ["CLONE3_HINTS", "Inherited", "Spawn", "Spawned", "encode", "hint"]
@@ -43,6 +43,7 @@ class Spawn:
         group: the group id to become.
         extra_groups: the supplementary group ids; ``None`` leaves them.
         sandbox: what it sees and may do; ``None`` is what the caller does.
+        namespaces: descriptors of the namespaces that it joins, in their order, with their kinds.
     """
 
     argv: tuple[bytes, ...]
@@ -65,6 +66,7 @@ class Spawn:
     group: int | None = None
     extra_groups: tuple[int, ...] | None = None
     sandbox: Sandbox | None = None
+    namespaces: tuple[tuple[str, int], ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -151,19 +153,23 @@ def encode(spawn: Spawn, inherited: Inherited) -> tuple[dict[str, object], tuple
         "extra_groups": None if spawn.extra_groups is None else list(spawn.extra_groups),
     }
     message["sandbox"] = None if spawn.sandbox is None else _encode_sandbox(spawn.sandbox)
+    message["setns"] = [(KINDS[kind], send(fd)) for kind, fd in spawn.namespaces if kind != "pid"]
+    message["setns_pid"] = next((send(fd) for kind, fd in spawn.namespaces if kind == "pid"), None)
     return message, tuple(fds)
 
 
 def _encode_sandbox(sandbox: Sandbox) -> dict[str, object]:
     steps = plan(sandbox)
+    elsewhere = "mnt" in dict(sandbox.join)
     by_verb = {step.verb: step for step in steps}
     return {
         "namespaces": by_verb["born"].arguments[0] if "born" in by_verb else 0,
         "steps": [(step.verb, *map(_bytes, step.arguments)) for step in steps.inside()],
         "waits": sandbox.waits,
         "init": sandbox.init,
-        "own_files": "mnt" in sandbox.kinds or sandbox.root is not None,
-        "inherits_cwd": sandbox.root is None,
+        "own_files": "mnt" in sandbox.kinds or elsewhere or sandbox.root is not None,
+        "elsewhere": elsewhere,
+        "inherits_cwd": sandbox.root is None and not elsewhere,
         "keep": by_verb["capbset"].arguments[0] if "capbset" in by_verb else None,
         "no_new_privs": "no_new_privs" in by_verb,
     }

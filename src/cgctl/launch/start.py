@@ -6,7 +6,7 @@ import codecs
 import io
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO, Any
 
@@ -127,11 +127,25 @@ def popen(
             group=arguments.parse_group(group_id, root),
             extra_groups=_groups(arguments.parse_groups(extra_groups, root), sandbox),
             sandbox=sandbox,
+            namespaces=tuple(_opened(sandbox, theirs)),
         )
         process = Process(argv, helper(home).spawn(request, timeout=timeout), leaf, group)
         process.stdin, process.stdout, process.stderr = pipes
         ours.pop_all()
     return process
+
+
+def _opened(sandbox: Sandbox | None, theirs: ExitStack) -> Iterator[tuple[str, int]]:
+    """Open the namespaces that are to be joined."""
+    for kind, what in () if sandbox is None else sandbox.join:
+        if hasattr(what, "fileno"):
+            yield kind, what.fileno()
+            continue
+        path = f"/proc/{what}/ns/{kind}" if isinstance(what, int) else what
+        with launch_step(f"join the {kind} namespace"):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        theirs.callback(os.close, fd)
+        yield kind, fd
 
 
 def _groups(given: tuple[int, ...] | None, sandbox: Sandbox | None) -> tuple[int, ...] | None:

@@ -9,7 +9,7 @@ import resource
 import select
 
 from cgctl.launch.helper.kernel import clone, clone3, close_on_exec
-from cgctl.launch.helper.sandbox import View, drop, drop_bounding, no_new_privs, reap
+from cgctl.launch.helper.sandbox import View, drop, drop_bounding, enter, no_new_privs, reap, visit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +68,12 @@ class Job:
         """Make the child: pid (0 in the child itself) and pidfd."""
         into, procs = self.fd("into"), self.fd("into_procs")
         namespaces = self.sandbox["namespaces"] if self.sandbox else 0
+        with_pids = self.fd("setns_pid")
+        if with_pids is not None:
+            return visit(with_pids, lambda: self._clone(into, procs, namespaces))
+        return self._clone(into, procs, namespaces)
+
+    def _clone(self, into: int | None, procs: int | None, namespaces: int) -> tuple[int, int]:
         if not self.message["self_join"]:
             try:
                 return clone3(into, namespaces)
@@ -115,6 +121,11 @@ def _join(job: Job) -> None:
             raise
 
 
+def _setns(job: Job) -> None:
+    for kind, index in job.message["setns"]:
+        enter(job.fds[index], kind)
+
+
 def _signals(job: Job) -> None:
     for number, action in job.signals:
         _signal.signal(number, action)
@@ -123,7 +134,8 @@ def _signals(job: Job) -> None:
 def _sandbox(job: Job) -> None:
     if job.sandbox is None:
         return
-    job.base = os.readlink(b"/proc/self/fd/%d" % job.fds[job.message["base"]])
+    # In a mount namespace that was joined, there is no such directory, and /proc may not know us.
+    job.base = b"/" if job.sandbox["elsewhere"] else os.readlink(b"/proc/self/fd/%d" % job.fds[job.message["base"]])
     view = View(job.base)
     try:
         for number, (verb, *arguments) in enumerate(job.sandbox["steps"]):
@@ -270,6 +282,7 @@ _STEPS = (
     ("sched_setscheduler", _scheduler),
     ("setpriority", _nice),
     ("join", _join),
+    ("setns", _setns),
     ("signal", _signals),
     ("sandbox", _sandbox),
     ("init", _init),

@@ -110,7 +110,7 @@ _ST_NOATIME, _ST_NODIRATIME = 1 << 10, 1 << 11  # the same numbers in MS_
 _MNT_DETACH = 2
 _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 _OPEN_TREE_CLONE = 1
-_FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 1, 6
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_IN_ROOT = 0x2, 0x4, 0x10
 _AT_FDCWD = -100
@@ -145,12 +145,12 @@ def clone_tree(fd: int, *, recursive: bool) -> int:
     return call("open_tree", fd, b"", flags)
 
 
-def new_mount(kind: bytes, options: Sequence[tuple[bytes, bytes]], flags: int) -> int:
+def new_mount(kind: bytes, options: Sequence[tuple[bytes, bytes | None]], flags: int) -> int:
     """Make a mount of a new file system, attached nowhere yet."""
     context = call("fsopen", kind, 1)  # FSOPEN_CLOEXEC
     try:
         for key, value in options:
-            call("fsconfig", context, _FSCONFIG_SET_STRING, key, value, 0)
+            call("fsconfig", context, _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING, key, value, 0)
         call("fsconfig", context, _FSCONFIG_CMD_CREATE, None, None, 0)
         return call("fsmount", context, 1, flags)  # FSMOUNT_CLOEXEC
     finally:

@@ -31,10 +31,11 @@ from cgctl.launch.helper.kernel import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _CLONE_NEWCGROUP = 0x0200_0000
 _CLONE_NEWTIME = 0x80
+_CLONE_NEWPID = 0x2000_0000
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 4, 8, 23, 24
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 38, 47
@@ -116,6 +117,29 @@ class View:
         if flags:
             restrict(self.root, flags, recursive=True)
 
+    def overlay(self, path: bytes, kept: bytes, size: int, flags: int, mapped: int) -> None:
+        """Take a directory for the root, and write changes elsewhere."""
+        place = self._open_outside(path, _DIRECTORY)
+        if kept:
+            store = self._open_outside(kept, _DIRECTORY)
+        else:
+            store = new_mount(b"tmpfs", [(b"size", b"%d" % size), (b"mode", b"755")], NOSUID)
+            attach(store, place)
+        for name in (b"upper", b"work"):
+            try:  # noqa: SIM105 - contextlib is not worth its memory
+                os.mkdir(name, 0o755, dir_fd=store)
+            except FileExistsError:  # changes of before
+                pass
+        options: list[tuple[bytes, bytes | None]] = [
+            (b"lowerdir", b"/proc/self/fd/%d" % place),
+            (b"upperdir", b"/proc/self/fd/%d/upper" % store),
+            (b"workdir", b"/proc/self/fd/%d/work" % store),
+        ]
+        self.root = new_mount(b"overlay", [*options, (b"userxattr", None)] if mapped else options, flags)
+        attach(self.root, place)
+        os.close(store)
+        os.close(place)
+
     def bind(self, source: bytes, target: bytes, flags: int, recursive: int) -> None:
         """Let something of outside be seen."""
         fd = self._open_outside(source, os.O_PATH | os.O_CLOEXEC)
@@ -128,7 +152,7 @@ class View:
         os.close(mount)
 
     def mount(
-        self, kind: bytes, target: bytes, flags: int, options: Sequence[tuple[bytes, bytes]], strict: int
+        self, kind: bytes, target: bytes, flags: int, options: Sequence[tuple[bytes, bytes | None]], strict: int
     ) -> None:
         """Mount a new file system."""
         self.path = target
@@ -252,6 +276,31 @@ class View:
             os.write(fd, data)
         finally:
             os.close(fd)
+
+
+# --- namespaces that are there ------------------------------------------------------------------------------------
+
+
+def enter(fd: int, kind: int) -> None:
+    """Join a namespace."""
+    call("setns", fd, kind)
+
+
+def visit(pids: int, make: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+    """Make a child that is born in a pid namespace; only children can be there."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    # Those who are there could look into a child that is still a copy of this process.
+    call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
+    made = None
+    try:
+        enter(pids, _CLONE_NEWPID)
+        made = make()
+        return made
+    finally:
+        if made is None or made[0]:  # not in the child
+            enter(own, _CLONE_NEWPID)
+            call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)
+            os.close(own)
 
 
 # --- privileges -----------------------------------------------------------------------------------------------------
