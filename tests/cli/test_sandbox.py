@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ class TestFlags:
             ("--uts private --cgroupns private", {"namespaces": ["uts", "cgroup"]}),
             ("--network none", {"network": "none"}),
             (
+                "--network veth --ip 10.0.0.2/24 --gateway 10.0.0.1",
+                {"network": cgctl.Veth(address="10.0.0.2/24", gateway="10.0.0.1")},
+            ),
+            ("--rootfs x --overlay", {"root": "x", "overlay": True}),
+            ("--rootfs x --overlay-dir d", {"root": "x", "overlay": "d"}),
+            (
                 "--time-offset boottime=+7d --time-offset monotonic=-1s",
                 {"time_offsets": {"boottime": "7d", "monotonic": -1}},
             ),
@@ -96,6 +103,10 @@ class TestFlags:
             ("--hostname x --uts host", "--uts host: another flag takes a new uts namespace"),
             ("--cap-add FLY", "there is none of the name 'FLY'"),
             ("--chroot", "chroot=True without root"),
+            ("--network veth", "--network veth takes --ip"),
+            ("--ip 10.0.0.2/24", "--ip takes --network veth"),
+            ("--overlay --overlay-dir x --rootfs /", "either thrown away or kept"),
+            ("--overlay", "overlay takes a root"),
         ],
     )
     def test_nonsense(self, command: CommandLine, arguments: str, message: str) -> None:
@@ -165,6 +176,38 @@ class TestRun:
 
         assert (done.returncode, done.stderr.count("\n")) == (125, 1)
         assert "is not a directory; a root is one" in done.stderr
+
+
+class TestEnter:
+    """``cgctl enter``."""
+
+    def test_by_group_and_by_pid(self, command: CommandLine, app: str) -> None:
+        """In all namespaces, the files and the group of a command that runs."""
+        flags = ["--rootfs", app, "--namespaces", "all", "--hostname", "test01", "--name", "inhabited", "-m", "64m"]
+        script = "echo ready; while :; do read -t 1; done"
+        with command.start("run", *flags, "bash", "-c", script, stdin=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            pid = command.group("inhabited").pids()[0]
+            kinds = os.listdir("/proc/self/ns")
+            ask = ["bash", "-c", "hostname; readlink /proc/self/ns/*"]
+            expected = ["test01", *(os.readlink(f"/proc/{pid}/ns/{kind}") for kind in sorted(kinds))]
+            for target in ("inhabited", str(pid)):
+                done = command("enter", target, "--", *ask)
+                assert (done.returncode, done.stderr) == (0, "")
+                assert done.stdout.splitlines() == expected
+            assert command("enter", "inhabited", "no-such-program").returncode == 127
+            assert command("enter", "inhabited", "bash", "-c", "kill -9 $$").returncode == 137
+            process.terminate()
+            process.communicate(timeout=30)
+        assert command.left() == []
+
+    @pytest.mark.parametrize("target", ["no-such-group", "99999999"])
+    def test_nonsense(self, command: CommandLine, target: str) -> None:
+        """125 and one line."""
+        done = command("enter", target, "true")
+
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (125, "", 1)
 
 
 class TestNs:

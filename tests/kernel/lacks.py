@@ -175,6 +175,25 @@ def _bpf() -> bool:
         os.close(fd)
 
 
+def _mounts(kind: str, *options: str) -> bool:
+    """Tell whether a file system can be mounted, by unshare and mount."""
+    script = (
+        "mount -t tmpfs none /mnt && mkdir /mnt/l /mnt/u /mnt/w /mnt/m &&"
+        f" mount -t {kind} -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w none /mnt/m"
+    )
+    argv = ["unshare", "-m", *options, "sh", "-c", script]
+    return (
+        shutil.which("unshare") is not None and subprocess.run(argv, check=False, capture_output=True).returncode == 0
+    )
+
+
+def _veth() -> bool:
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        return False
+    argv = ["unshare", "-n", "ip", "link", "add", "cgctl-a", "type", "veth", "peer", "name", "cgctl-b"]
+    return subprocess.run(argv, check=False, capture_output=True).returncode == 0
+
+
 def _file(version: int, name: str) -> Callable[[], bool]:
     return lambda: name in files(version)
 
@@ -260,6 +279,12 @@ FEATURES: dict[str, Lack] = {
     "no systemd": Lack(lambda: not Path("/run/systemd/system").is_dir(), "systemd is the single writer of groups"),
     "two processors": Lack(lambda: len(os.sched_getaffinity(0)) > 1, "there is one processor only"),
     "bubblewrap": Lack(lambda: shutil.which("bwrap") is not None, "bubblewrap is not installed"),
+    "overlayfs": Lack(lambda: _mounts("overlay"), "no overlayfs can be mounted (CONFIG_OVERLAY_FS)"),
+    "overlayfs in user namespaces": Lack(
+        lambda: _mounts("overlay", "--user", "--map-root-user"), "no overlayfs in user namespaces", "5.11"
+    ),
+    "veth": Lack(_veth, "no veth interfaces (CONFIG_VETH)"),
+    "ping": Lack(lambda: shutil.which("ping") is not None, "ping is not installed"),
     "mount namespace": Lack(_mount_namespace, "no mount namespace can be made"),
     "swap accounting": Lack(
         lambda: bool({"memory.memsw.limit_in_bytes"} & files(1) or {"memory.swap.max"} & files(2)),

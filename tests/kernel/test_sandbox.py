@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ import pytest
 
 import cgctl
 from tests.kernel import lacks, payloads
-from tests.kernel.enclosed import TRY, Root, make_root
+from tests.kernel.conftest import ready
+from tests.kernel.enclosed import PYTHON, TRY, Root, make_root
 from tests.kernel.pace import SLOWNESS, eventually
 
 pytestmark = pytest.mark.host
@@ -26,6 +30,13 @@ KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 def root(tmp_path: Path) -> Root:
     """A root directory."""
     return make_root(tmp_path / "root")
+
+
+@pytest.fixture
+def kept() -> Iterator[Path]:
+    """A directory that keeps the changes of an overlay."""
+    with tempfile.TemporaryDirectory(prefix="cgctl-kept-") as directory:
+        yield Path(directory)
 
 
 def own(kind: str) -> str:
@@ -294,6 +305,155 @@ class TestFiles:
         mounts = [cgctl.Mount("/mnt", "root/etc")]
 
         assert root.facts("print(json.dumps(os.listdir('/mnt')))", root="root", mounts=mounts) == []
+
+
+class TestOverlays:
+    """Changes in a root that do not change it."""
+
+    SCRIPT = (
+        "open('/new', 'x').close(); os.rmdir('/mnt'); open('/etc/kept', 'a').write('x')\n"
+        "print(json.dumps([os.path.exists('/new'), os.path.exists('/mnt'), open('/etc/kept').read()]))"
+    )
+
+    @pytest.mark.parametrize("kinds", [["mnt", "pid"], "all"])
+    def test_thrown_away(self, root: Root, kinds: Any) -> None:
+        """The program sees them, and nobody else ever does."""
+        lacks.require("overlayfs")
+        if kinds == "all":
+            lacks.require("overlayfs in user namespaces")
+        before = sorted(os.listdir(root.path))
+
+        assert root.facts(self.SCRIPT, overlay=True, namespaces=kinds) == [True, False, "x"]
+        assert root.facts(self.SCRIPT, overlay=True, namespaces=kinds) == [True, False, "x"]
+        assert sorted(os.listdir(root.path)) == before
+        assert str(root.path) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+
+    def test_kept(self, root: Root, kept: Path) -> None:
+        """In a directory, for the next one."""
+        lacks.require("overlayfs")
+        script = "open('/etc/kept', 'a').write('x'); print(json.dumps(open('/etc/kept').read()))"
+
+        assert [root.facts(script, overlay=str(kept)) for _ in range(2)] == ["x", "xx"]
+        assert (kept / "upper/etc/kept").read_text() == "xx"
+        assert os.listdir(root.path / "etc") == []
+
+    def test_size(self, root: Root) -> None:
+        """What is thrown away is in memory, and no more than was allowed."""
+        lacks.require("overlayfs")
+        fill = TRY + (
+            "def fill():\n"
+            "    fd = os.open('/x', os.O_CREAT | os.O_WRONLY)\n"
+            "    for _ in range(8): os.write(fd, bytes(1 << 20))\n"
+            "print(json.dumps(attempt(fill)))"
+        )
+        assert root.facts(fill, overlay=True, overlay_size="2M") == "ENOSPC"
+        assert root.facts(fill, overlay=True) == "done"
+
+    def test_nowhere(self, root: Root) -> None:
+        """A directory that is not there is named."""
+        with pytest.raises(cgctl.LaunchError, match=r"mount -t overlay .*: ENOENT .*'/no/such'"):
+            root.run("", overlay="/no/such")
+
+
+class TestJoining:
+    """Namespaces that are there."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_one(self, kind: str) -> None:
+        """By process id, by path, and by what is open."""
+        with ready(cgctl.popen(payloads.SLEEPER, namespaces=[kind], stdout=subprocess.PIPE)) as process:
+            path = f"/proc/{process.pid}/ns/{kind}"
+            with open(path, "rb") as file:
+                for what in (process.pid, path, file):
+                    assert say("readlink", f"/proc/self/ns/{kind}", join={kind: what}) == os.readlink(path)
+
+    def test_all(self, root: Root) -> None:
+        """With the files of the other, and its processes, but without its privileges or ours."""
+        argv = [PYTHON, "-I", "-S", "-c", "import time; print('ready', flush=True); time.sleep(600)"]
+        how: dict[str, Any] = {"root": root.path, "mounts": root.mounts, "namespaces": "all", "hostname": "inner"}
+        with ready(cgctl.popen(argv, stdout=subprocess.PIPE, **how)) as process:
+            script = (
+                "import os; print(os.uname().nodename, sorted(os.listdir('/')), os.getpid() > 1, os.getuid(),"
+                "[line for line in open('/proc/self/status') if line.startswith('CapEff')])"
+            )
+            joined = dict.fromkeys(KINDS, process.pid)
+            said = say(PYTHON, "-I", "-S", "-c", script, join=joined, env={})
+
+        names = sorted(os.listdir(root.path))
+        assert said == f"inner {names} True 0 ['CapEff:\\t0000000000000000\\n']"
+
+    @pytest.mark.parametrize(
+        ("join", "message"),
+        [
+            ({"net": 99_999_999}, r"join the net namespace: ENOENT"),
+            ({"net": "/no/such"}, r"join the net namespace: ENOENT .*'/no/such'"),
+            ({"net": "/etc/passwd"}, r"setns: EINVAL"),
+            ({"net": "/proc/self/ns/uts"}, r"setns: EINVAL"),
+        ],
+    )
+    def test_what_is_none(self, join: dict[str, Any], message: str) -> None:
+        """What is no namespace, or one of another kind."""
+        with pytest.raises(cgctl.LaunchError, match=message):
+            cgctl.run(["true"], join=join)
+
+
+class TestVeth:
+    """An interface of the program's own."""
+
+    def test_reaches_the_other_end(self) -> None:
+        """Its own eth0 with its address reaches the caller's end; both are gone with it."""
+        lacks.require("veth")
+        before = socket.if_nameindex()
+        script = (
+            "import socket, sys; sys.stdin.readline(); s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "s.settimeout(30); s.sendto(b'ping', ('10.213.7.1', 5005))\n"
+            "print(s.recv(99), s.getsockname()[0], *(name for _, name in socket.if_nameindex()))"
+        )
+        veth = cgctl.Veth(address="10.213.7.2/24", gateway="10.213.7.1")
+        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with (
+            cgctl.popen(payloads.python(script), namespaces=["net", "user"], network=veth, **streams) as process,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        ):
+            assert process.stdin is not None
+            assert process.stdout is not None
+            server.bind(("10.213.7.1", 5005))
+            server.settimeout(30 * SLOWNESS)
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            data, client = server.recvfrom(99)
+            server.sendto(data + b"!", client)
+
+            assert (data, client[0]) == (b"ping", "10.213.7.2")
+            assert process.stdout.read().split() [::2] == ["b'ping!'", "lo"]
+        assert eventually(lambda: socket.if_nameindex() == before)
+
+    def test_ping(self, root: Root) -> None:
+        """With CAP_NET_RAW, ping works."""
+        lacks.require("veth", "ping")
+        veth = cgctl.Veth(address="10.213.8.2/24", gateway="10.213.8.1")
+        done = cgctl.run(
+            ["ping", "-c", "1", "-W", "30", "10.213.8.1"],
+            root=root.path, mounts=root.mounts, namespaces="all", network=veth, capabilities=["NET_RAW"],
+            capture_output=True, text=True, env={"PATH": "/bin:/usr/bin"},
+        )  # fmt: skip
+
+        assert " 0% packet loss" in done.stdout
+
+    @pytest.mark.parametrize(
+        ("keywords", "message"),
+        [
+            ({"bridge": "no-such"}, r"ENODEV .*there is no bridge 'no-such'"),
+            ({"host_name": "lo"}, r"EEXIST .*another host_name"),
+        ],
+    )
+    def test_refused(self, keywords: dict[str, Any], message: str) -> None:
+        """What is wrong is named, and no interface is left."""
+        lacks.require("veth")
+        before = socket.if_nameindex()
+        with pytest.raises(cgctl.LaunchError, match=message):
+            cgctl.run(["true"], network=cgctl.Veth(address="10.213.9.2/24", **keywords))
+        assert eventually(lambda: socket.if_nameindex() == before)
 
 
 class TestInit:

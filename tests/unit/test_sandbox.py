@@ -12,7 +12,7 @@ from cgctl.errors import SpecError
 from cgctl.launch.blame import explain
 from cgctl.launch.capabilities import CAPABILITIES
 from cgctl.launch.plan import AT_BIRTH, PRIVILEGES, Step, plan
-from cgctl.launch.sandbox import MASKED, NAMESPACES, READ_ONLY, Mount, Sandbox
+from cgctl.launch.sandbox import MASKED, NAMESPACES, READ_ONLY, Mount, Sandbox, Veth
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
@@ -99,6 +99,12 @@ class TestSpec:
             ({"capabilities": 7}, r"capabilities=7: give names"),
             ({"mounts": ["/x"]}, r"'/x' is not a cgctl.Mount"),
             ({"masked": ["proc/x"]}, r"not an absolute path"),
+            ({"overlay": True}, r"overlay takes a root"),
+            ({"overlay": True, "root": "x", "chroot": True}, r"overlay takes a root that is mounted"),
+            ({"overlay": 7, "root": "x"}, r"overlay=7: not a path"),
+            ({"join": {"nte": 1}}, r"join: there is none of the kind 'nte'"),
+            ({"join": {"net": -1}}, r"join\['net'\]=-1: give a process id, a path"),
+            ({"join": {"net": 1}, "network": "none"}, r"cannot be joined and new at once"),
             ({"tmp": 0}, r"tmp=0 is no limit"),
             ({"tmp": "much"}, r"tmp='much': not a size"),
         ],
@@ -135,6 +141,42 @@ class TestMount:
         """Each names what is wrong."""
         with pytest.raises(SpecError, match=message):
             Mount(*arguments, **keywords)
+
+
+class TestVeth:
+    """An interface of its own."""
+
+    @pytest.mark.parametrize(
+        ("keywords", "message"),
+        [
+            ({"address": "10.0.0.2"}, r"without the length of a prefix"),
+            ({"address": "10.0.0/24"}, r"not an address with a prefix"),
+            ({"address": "10.0.0.2/24", "gateway": "10.0.1.1"}, r"another address of the network 10.0.0.0/24"),
+            ({"address": "10.0.0.2/24", "gateway": "10.0.0.2"}, r"another address"),
+            ({"address": "10.0.0.2/24", "gateway": "up"}, r"gateway='up': not an address"),
+            ({"address": "10.0.0.2/24", "name": "a/b"}, r"name='a/b': not the name of an interface"),
+            ({"address": "10.0.0.2/24", "host_name": "x" * 16}, r"1 to 15 characters"),
+        ],
+    )
+    def test_nonsense(self, keywords: dict[str, Any], message: str) -> None:
+        """Each names what is wrong."""
+        with pytest.raises(SpecError, match=message):
+            Veth(**keywords)
+
+    def test_steps(self) -> None:
+        """As a person would type them; it takes a network namespace."""
+        sandbox = Sandbox(network=Veth(address="10.0.0.2/24", gateway="10.0.0.1"))
+        (step,) = (step for step in plan(sandbox) if step.verb == "veth")
+
+        assert (sorted(sandbox.kinds), sandbox.waits) == (["net"], True)
+        assert str(step).split("; ") == [
+            "ip link add cg$PID type veth peer name eth0 netns $PID",
+            "ip link set cg$PID up",
+            "ip addr add 10.0.0.1/24 dev cg$PID",
+            "ip addr add 10.0.0.2/24 dev eth0",
+            "ip link set eth0 up",
+            "ip route add default via 10.0.0.1",
+        ]
 
 
 class TestPlan:

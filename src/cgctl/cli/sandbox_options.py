@@ -24,6 +24,8 @@ _FLAGS: Final = (
     click.option("--rootfs", metavar="DIR", help="The directory that becomes /; see 'cgctl rootfs'."),
     click.option("--chroot", is_flag=True, help="By plain chroot, which is no boundary."),
     click.option("--read-only", is_flag=True, help="Nothing can be changed in the root."),
+    click.option("--overlay", is_flag=True, help="Changes in the root are thrown away."),
+    click.option("--overlay-dir", metavar="DIR", help="Changes in the root are kept in DIR/upper."),
     click.option(
         "-v",
         "--volume",
@@ -49,8 +51,13 @@ _FLAGS: Final = (
     click.option("--hostname", metavar="NAME", help="The host's name in there."),
     click.option("--domainname", metavar="NAME", help="The NIS domain in there."),
     click.option(
-        "--network", type=click.Choice(["none", "host"]), help="Just the loopback device, or cgctl's network."
+        "--network",
+        type=click.Choice(["none", "host", "veth"]),
+        help="Just the loopback device, cgctl's network, or an interface of its own (with --ip).",
     ),
+    click.option("--ip", metavar="ADDRESS/PREFIX", help="With --network veth: its address."),
+    click.option("--gateway", metavar="ADDRESS", help="With --network veth: the address of cgctl's end."),
+    click.option("--bridge", metavar="NAME", help="With --network veth: what cgctl's end becomes a port of."),
     click.option(
         "--time-offset",
         multiple=True,
@@ -85,12 +92,13 @@ def sandbox_of(flags: dict[str, Any]) -> cgctl.Sandbox:
     sandbox = cgctl.Sandbox(
         root=flags.pop("rootfs"),
         chroot=flags.pop("chroot"),
+        overlay=_overlay(flags.pop("overlay"), flags.pop("overlay_dir")),
         read_only=flags.pop("read_only"),
         mounts=[*volumes, *(_tmpfs(word) for word in flags.pop("tmpfs"))],
         namespaces=kinds,
         hostname=flags.pop("hostname"),
         domainname=flags.pop("domainname"),
-        network=flags.pop("network"),
+        network=_network(flags),
         time_offsets=dict(_offset(word) for word in flags.pop("time_offset")),
         uid_map=maps[0] or None,
         gid_map=maps[1] or None,
@@ -111,6 +119,27 @@ def _kinds(flags: dict[str, Any]) -> tuple[frozenset[str], dict[str, str]]:
     private = {_KINDS[flag] for flag, value in where.items() if value == "private"}
     hosts = {flag: _KINDS[flag] for flag, value in where.items() if value == "host"}
     return (named | private) - set(hosts.values()), hosts
+
+
+def _overlay(thrown_away: bool, kept: str | None) -> bool | str:  # noqa: FBT001 - as click has it
+    if thrown_away and kept is not None:
+        msg = "--overlay with --overlay-dir: changes are either thrown away or kept; leave one of them out"
+        raise click.UsageError(msg)
+    return thrown_away if kept is None else kept
+
+
+def _network(flags: dict[str, Any]) -> Any:
+    kind = flags.pop("network")
+    given = {name: value for name in ("ip", "gateway", "bridge") if (value := flags.pop(name)) is not None}
+    if kind != "veth":
+        for name in given:
+            msg = f"--{name} takes --network veth"
+            raise click.UsageError(msg)
+        return kind
+    if "ip" not in given:
+        msg = "--network veth takes --ip ADDRESS/PREFIX"
+        raise click.UsageError(msg)
+    return cgctl.Veth(address=given.pop("ip"), **given)
 
 
 def _volume(word: str) -> cgctl.Mount:
