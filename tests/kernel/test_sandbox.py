@@ -425,7 +425,7 @@ class TestVeth:
             server.sendto(data + b"!", client)
 
             assert (data, client[0]) == (b"ping", "10.213.7.2")
-            assert process.stdout.read().split() [::2] == ["b'ping!'", "lo"]
+            assert process.stdout.read().split()[::2] == ["b'ping!'", "lo"]
         assert eventually(lambda: socket.if_nameindex() == before)
 
     def test_ping(self, root: Root) -> None:
