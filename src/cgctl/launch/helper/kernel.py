@@ -176,17 +176,29 @@ def restrict(mount: int, flags: int, *, recursive: bool) -> None:
 
 def _remount(mount: int, flags: int, *, recursive: bool) -> None:
     """Do the same on kernels before 5.12."""
-    top = os.readlink(f"/proc/self/fd/{mount}").encode(errors="surrogateescape")
-    paths = [b"/proc/self/fd/%d" % mount]
-    if recursive:
-        with open("/proc/self/mountinfo", "rb") as lines:
-            points = [line.split(b" ")[4].decode("unicode_escape").encode("latin-1") for line in lines]
-        paths += [point for point in points if point.startswith(top.rstrip(b"/") + b"/")]
-    for path in paths:
-        held = os.statvfs(path).f_flag
-        kept = held & (RDONLY | NOSUID | NODEV | NOEXEC | _ST_NOATIME | _ST_NODIRATIME)
-        kept |= _MS_RELATIME if held & _ST_RELATIME else 0
-        call("mount", None, path, None, _MS_REMOUNT | _MS_BIND | kept | flags, None)
+    _remount_one(mount, flags)
+    if not recursive:
+        return
+    top = os.readlink(b"/proc/self/fd/%d" % mount).rstrip(b"/") + b"/"
+    with open("/proc/self/mountinfo", "rb") as lines:
+        points = {line.split(b" ")[4].decode("unicode_escape").encode("latin-1") for line in lines}
+    # By their path within: that from our own root leads to what was mounted there before.
+    for point in sorted(points):
+        if point.startswith(top) and point != top:
+            try:
+                below = open_beneath(mount, point.removeprefix(top), links=False)
+            except OSError:  # hidden by another mount
+                continue
+            _remount_one(below, flags)
+            os.close(below)
+
+
+def _remount_one(mount: int, flags: int) -> None:
+    path = b"/proc/self/fd/%d" % mount
+    held = os.statvfs(path).f_flag
+    kept = held & (RDONLY | NOSUID | NODEV | NOEXEC | _ST_NOATIME | _ST_NODIRATIME)
+    kept |= _MS_RELATIME if held & _ST_RELATIME else 0
+    call("mount", None, path, None, _MS_REMOUNT | _MS_BIND | kept | flags, None)
 
 
 def pivot(root: int) -> None:
