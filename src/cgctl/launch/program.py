@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import marshal
 from importlib.abc import InspectLoader
+from importlib.machinery import SourceFileLoader
 from types import CodeType
 from typing import cast
 
@@ -42,4 +43,10 @@ def pack() -> bytes:
 
 def _code(module: str) -> CodeType | None:
     spec = importlib.util.find_spec(module)
-    return None if spec is None else cast("InspectLoader", spec.loader).get_code(module)
+    if spec is None:
+        return None
+    loader = spec.loader
+    if not hasattr(loader, "get_code") and spec.origin:
+        # pytest's, which rewrites what the distribution of a plugin consists of, and gives no code.
+        loader = SourceFileLoader(module, spec.origin)
+    return cast("InspectLoader", loader).get_code(module)
