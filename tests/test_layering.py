@@ -19,6 +19,7 @@ LAYERS = (
     ("cgctl",),
     ("testing",),
     ("group", "runner", "leaf", "system", "address", "claim", "block", "making", "owning", "guarding", "joined"),
+    ("delegating", "peaks"),
     ("killing", "freezing"),
     ("reading", "members"),
     ("launch",),

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from cgctl.launch.looking import Namespace, namespaces
     from cgctl.launch.process import Process
     from cgctl.launch.sandbox import Mount, Sandbox, Veth
+    from cgctl.peaks import Peak
     from cgctl.rootfs import Rootfs
     from cgctl.runner import Completed, popen, run
 
@@ -124,6 +125,7 @@ __all__ = [
     "NetStats",
     "OutOfMemoryError",
     "Partition",
+    "Peak",
     "PerfEvent",
     "PerfEventStats",
     "Pids",
@@ -157,6 +159,7 @@ _LAZY = {
     "Completed": "cgctl.runner",
     "Mount": "cgctl.launch.sandbox",
     "Namespace": "cgctl.launch.looking",
+    "Peak": "cgctl.peaks",
     "Process": "cgctl.launch.process",
     "Rootfs": "cgctl.rootfs",
     "Sandbox": "cgctl.launch.sandbox",

@@ -29,7 +29,7 @@ from posixpath import basename, dirname
 from typing import Final
 
 from cgctl.errors import CgctlError, GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
-from cgctl.plan import Mkdir, Rmdir, Signal, Snapshot, Step, Write
+from cgctl.plan import Chown, Mkdir, Rmdir, Signal, Snapshot, Step, Write
 
 __all__ = ["MAKE_WRITABLE", "explain", "needs"]
 
@@ -61,7 +61,8 @@ def needs(step: Step, errno: int) -> frozenset[str]:
     cpusets = ("cpuset.cpus", "cpuset.mems", "cpuset.cpus.partition")
     beside = ("memory.usage_in_bytes", "cpu.idle", "cgroup.subtree_control", *cpusets)
     parent = dirname(group)
-    above = ("cgroup.subtree_control", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpuset.cpus", "cpuset.mems")
+    quotas = ("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.rt_runtime_us", "cpu.rt_period_us")
+    above = ("cgroup.subtree_control", *quotas, "cpuset.cpus", "cpuset.mems")
     # Of a resource that is not there, the file itself tells which ones are; of a program, whether it may be looked at.
     is_own = basename(path).split(".", 1)[0] in _BY_RESOURCE or basename(path).startswith("@")
     found = [path] if isinstance(step, Write) and is_own else []
@@ -96,6 +97,8 @@ def _vanished(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     above = dirname(getattr(step, "path", ""))
     if isinstance(step, Write) and snapshot.missing(f"{above}/cgroup.procs"):
         return GroupNotFoundError(f"{step}: the group {above} is not there; it was removed meanwhile, or never made")
+    if isinstance(step, Chown):
+        return GroupNotFoundError(f"{step}: the group {step.path} is not there; it was removed meanwhile")
     if isinstance(step, Mkdir):
         return GroupNotFoundError(f"{step}: the parent {above} is not there; it was removed meanwhile")
     return None
@@ -130,9 +133,50 @@ def _subtree_control(step: Step, errno: int, snapshot: Snapshot) -> Answer:
         ENOENT: f"a controller is not available in {group} (it has: {there}); enable it in the group above, or ask"
         " systemd to delegate it; one that is mounted as v1 cannot be used here",
         EBUSY: f"the group holds processes ({' '.join(procs[:5]) or 'dying ones'}); move them to a leaf group first",
-        EOPNOTSUPP: f"the group is {kind!r}, which cannot have domain controllers; use another parent",
+        EOPNOTSUPP: _domain_only(step, kind),
         EINVAL: "the kernel knows no such controller, or real-time tasks are in the way of +cpu (RT_GROUP_SCHED)",
     }.get(errno)
+
+
+def _domain_only(step: Write, kind: str) -> str:
+    names = {word.lstrip("+-") for word in step.data.decode(errors="replace").split()}
+    if kind != "domain" or not names <= _BY_THREAD:
+        return f"the group is {kind!r}, which cannot have domain controllers; use another parent"
+    return (
+        "it holds processes, and so do groups below it: with these controllers it would be a threaded domain, and they"
+        " invalid; move its own processes to a leaf first"
+    )
+
+
+_BY_THREAD: Final = frozenset({"cpu", "cpuset", "pids", "perf_event"})
+
+
+def _type(step: Step, errno: int, snapshot: Snapshot) -> Answer:
+    if not isinstance(step, Write) or basename(step.path) != "cgroup.type":
+        return None
+    group, parent = dirname(step.path), dirname(dirname(step.path))
+    if errno == EINVAL:
+        return "a threaded group stays one for ever, and no other type can be asked for; remove it, and make it anew"
+    return _not_threaded(group, parent, snapshot) if errno == EOPNOTSUPP else None
+
+
+def _not_threaded(group: str, parent: str, snapshot: Snapshot) -> str:
+    held = snapshot.words(f"{group}/cgroup.procs")
+    enabled = [name for name in snapshot.words(f"{parent}/cgroup.subtree_control") if name not in _BY_THREAD]
+    above = (snapshot.text(f"{parent}/cgroup.type") or "").strip()
+    if enabled:
+        return (
+            f"{parent} has controllers enabled that do not count by thread ({' '.join(enabled)}); use a parent without"
+            " them, or put a group of its own between"
+        )
+    if above == "domain invalid":
+        return f"{parent} is below a threaded group, and not threaded itself; make it threaded first"
+    if held:
+        return f"the group holds processes ({' '.join(held[:5])}); make it threaded before anybody is in it"
+    return (
+        f"{parent} cannot be a threaded domain: groups below this one or beside it hold processes; give the threads'"
+        " process a group of its own, with nothing but threaded groups below"
+    )
 
 
 def _procs(step: Step, errno: int, snapshot: Snapshot) -> Answer:
@@ -146,7 +190,7 @@ def _procs(step: Step, errno: int, snapshot: Snapshot) -> Answer:
         ESRCH: "there is no such process; it has ended",
         EBUSY: f"the group has controllers enabled for groups below it ({enabled}) and so takes no process;"
         " use a group below it",
-        EOPNOTSUPP: f"the group's type is {kind!r}, which takes no process; use another group",
+        EOPNOTSUPP: _wrong_type(step, kind),
         ENOSPC: f"{' and '.join(empty) or 'cpuset.cpus or cpuset.mems'} of the group is empty;"
         " set cpuset= with cpus and mems",
         EINVAL: _IMMOVABLE,
@@ -156,10 +200,35 @@ def _procs(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     }.get(errno)
 
 
+def _wrong_type(step: Write, kind: str) -> str:
+    if basename(step.path) == "cgroup.threads":
+        return (
+            f"a thread moves within the threaded groups below the one of its process, and this one's type is {kind!r};"
+            " make it threaded (core=Core(type='threaded')), and add the process to the group above it"
+        )
+    remedy = {
+        "domain invalid": "the group above is threaded, or a threaded domain, and this one is not threaded; use another"
+        " group, or make it threaded for threads",
+        "threaded": "it takes the threads of processes in the group above; add the process there, and then its threads",
+    }.get(kind, "use another group")
+    return f"the group's type is {kind!r}, which takes no process; {remedy}"
+
+
+def _reclaim(step: Write, errno: int) -> Answer:
+    if errno == EAGAIN:
+        return "it took back a part at most, for the rest is in use and has nowhere to go; ask for less, or allow swap"
+    if errno == EINVAL and b"swappiness=" in step.data:
+        since = "6.18" if step.data.endswith(b"max") else "6.9"
+        return UnsupportedError("memory.reclaim with swappiness", "this kernel takes just an amount", since)
+    return None
+
+
 def _memory(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     if not isinstance(step, Write) or not basename(step.path).startswith("memory."):
         return None
     group = dirname(step.path)
+    if basename(step.path) == "memory.reclaim":
+        return _reclaim(step, errno)
     if errno == EBUSY:
         usage = (snapshot.text(f"{group}/memory.usage_in_bytes") or "?").strip()
         return (
@@ -171,8 +240,25 @@ def _memory(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     return None
 
 
+def _real_time(step: Write, errno: int, snapshot: Snapshot) -> Answer:
+    parent = dirname(dirname(step.path))
+    budget, period = (
+        (snapshot.text(f"{parent}/{name}") or "?").strip() for name in ("cpu.rt_runtime_us", "cpu.rt_period_us")
+    )
+    return {
+        EINVAL: "a real-time budget is at most its period, and with those beside it at most that of the group above"
+        f" ({budget} of {period} us), and no less than those below it; give the group above one first (a new group has"
+        " 0)",
+        EBUSY: "real-time tasks are in the group, and they need a budget; move them away first",
+    }.get(errno)
+
+
 def _cpu(step: Step, errno: int, snapshot: Snapshot) -> Answer:
-    if not isinstance(step, Write) or not basename(step.path).startswith("cpu.") or errno != EINVAL:
+    if not isinstance(step, Write) or not basename(step.path).startswith("cpu."):
+        return None
+    if basename(step.path).startswith("cpu.rt_"):
+        return _real_time(step, errno, snapshot)
+    if errno != EINVAL:
         return None
     group, parent = dirname(step.path), dirname(dirname(step.path))
     if (snapshot.text(f"{group}/cpu.idle") or "").strip() == "1":
@@ -343,6 +429,8 @@ def _privilege(step: Step, errno: int, snapshot: Snapshot) -> Answer:
     del snapshot
     if errno not in {EACCES, EPERM, EROFS}:
         return None
+    if isinstance(step, Chown):
+        return "only root gives a group away, and only one who owns it gives it to a group of users; run as root"
     if isinstance(step, Signal):
         return f"process {step.pid} is another user's; run as root, or as that user"
     if errno == EROFS:
@@ -362,6 +450,7 @@ _RULES: Final[tuple[Rule, ...]] = (
     _exists,
     _vanished,
     _procs,
+    _type,
     _subtree_control,
     _attached,
     _no_file,

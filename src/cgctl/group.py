@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import attrs
 
-from cgctl import freezing, joined, killing, members
+from cgctl import delegating, freezing, joined, killing, members
 from cgctl.address import Address
 from cgctl.block import Block
 from cgctl.claim import require_known, require_writable, set_as_unit
-from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs
-from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError
+from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs, parse_swappiness
+from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError, shown
 from cgctl.filesystem import execute
+from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.making import Existence, doors, extend, planned
 from cgctl.names import parse_file, parse_name
 from cgctl.plan import Plan, Write
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from cgctl.launch.arguments import Argument
     from cgctl.launch.process import Process
+    from cgctl.peaks import Peak
     from cgctl.runner import Completed, LaunchKeywords, RunKeywords
 
 __all__ = ["Group", "current"]
@@ -320,8 +322,37 @@ class Group:
         targets = doors(address)
         members.join(self.system.filesystem, pid, targets, self.system.directories_of(pid))
 
+    def add_thread(self, thread: int) -> None:
+        """Move one thread into the group; the others of its process stay where they are.
+
+        v1 takes any. v2 wants a threaded group (``core=Core(type="threaded")``) below the one of the process.
+
+        Args:
+            thread: its number, as :func:`threading.get_native_id` or ``/proc/PID/task`` has it.
+
+        Raises:
+            SpecError: it is no thread.
+            GroupNotFoundError: the group is not there.
+            StepError: the kernel refused (``EOPNOTSUPP``: its process is elsewhere); the thread is where it was.
+        """
+        if not _is_number(thread):
+            msg = f"add_thread({shown(thread)}): not a thread; give a number from 1, such as threading.get_native_id()"
+            raise SpecError(msg)
+        address = self.address
+        address.require()
+        homes = self.system.directories_of(thread)
+        members.join(self.system.filesystem, thread, address.nearest(), homes, thread=True)
+
+    def threads(self) -> list[int]:
+        """Return the threads in the group and below, sorted: those of its processes, and those that were added.
+
+        Raises:
+            GroupNotFoundError: the group is not there.
+        """
+        return sorted(members.tids(self.system.filesystem, self.address.require()))
+
     def pids(self) -> list[int]:
-        """Return the processes in the group and below, sorted.
+        """Return the processes in the group and below, sorted; of a threaded group they are in one above it.
 
         Raises:
             GroupNotFoundError: the group is not there.
@@ -366,6 +397,7 @@ class Group:
         Raises:
             GroupNotFoundError: the group is not there.
             SpecError: it is the root of every hierarchy.
+            UnsupportedError: it is threaded and holds threads, which are killed with their process only.
             TimeoutExpired: some are still there.
         """
         limit = parse_duration(timeout, "timeout") / 1e6
@@ -408,21 +440,80 @@ class Group:
         require_writable(address)
         freezing.thaw(self.system.filesystem, places, self.name)
 
-    def reclaim(self, size: int | str) -> None:
-        """Have the kernel take memory back from the group, proactively (``memory.reclaim``, since 5.19).
+    def peak(self, of: str = "memory") -> Peak:
+        """Watch the highest use from now on. One watcher at a time: a reset makes others forget what was before.
+
+        On v2 ``stats().memory.peak`` goes on as it was; v1 has one for all, and there it begins anew too.
+
+        ::
+
+            with group.peak() as peak:
+                phase_one()
+                print(peak.read())
+                peak.reset()
+                phase_two()
+
+        Args:
+            of: ``"memory"``, or ``"swap"`` (not on v1).
 
         Raises:
+            SpecError: nothing of that name has a peak.
+            UnsupportedError: the group is without memory, or the kernel cannot reset a peak (v2 before 6.12).
+            GroupNotFoundError: the group is not there.
+        """
+        from cgctl.peaks import Peak, peak_file  # noqa: PLC0415 - for the few who want it
+
+        home = self.system.layout.locate("memory")
+        place = self.address.require().get(home.label) if home else None
+        filesystem = self.system.filesystem
+        if place is None:
+            raise UnsupportedError(f"a peak of {of}", f"group {self.name!r} is without the controller memory")
+        if not isinstance(filesystem, KernelFilesystem):
+            raise UnsupportedError(f"a peak of {of}", "only a real kernel has one for each who watches")
+        return Peak(filesystem, peak_file(place, of))
+
+    def reclaim(self, size: int | str, *, swappiness: int | str | None = None) -> None:
+        """Have the kernel take memory back from the group, proactively (``memory.reclaim``, since 5.19).
+
+        Args:
+            size: how much, in bytes or such as ``"10M"``; the kernel may take somewhat more.
+            swappiness: how gladly it takes anonymous memory for it, 0..200 (since 6.9), or ``"max"`` for nothing else
+                (since 6.18); the machine's by default.
+
+        Raises:
+            SpecError: an argument is nonsense.
             UnsupportedError: v1 has no such thing, or the kernel is older.
             GroupNotFoundError: the group is not there.
-            StepError: it could not take back so much (``EAGAIN``).
+            StepError: it could not take back so much (``EAGAIN``), but maybe a part of it.
         """
+        wish = parse_swappiness(swappiness)
         layout = self.system.layout
         if layout.locate("memory") is not layout.unified:
             reason = "v1 cannot reclaim an amount (memory.force_empty takes all); lower max for a while instead"
             raise UnsupportedError("memory.reclaim", reason)
         path = self._file("memory.reclaim")
-        data = str(parse_size(size, "reclaim")).encode()
+        data = f"{parse_size(size, 'reclaim')}{wish}".encode()
         execute(self.system.filesystem, Plan((Write(path=path, data=data, feature="memory.reclaim", since="5.19"),)))
+
+    def delegate(self, user: str | int, group: str | int | None = None) -> None:
+        """Give the group to a user, who may then make groups below it, limit them, and move processes between them.
+
+        Its own limits stay as they are, and who is outside cannot be moved in, nor who is inside out. v2 only: of a
+        group that is in v1 hierarchies too, those parts are not given away. ``delegate(0)`` takes it back; what the
+        user has made below stays his.
+
+        Args:
+            user: the name or uid.
+            group: the name or gid of the group of users that is to own it; the user's primary one by default.
+
+        Raises:
+            SpecError: there is no such user or group of users.
+            GroupNotFoundError: the group is not there.
+            UnsupportedError: it is in no v2 hierarchy.
+            StepError: the kernel refused (``EPERM``: only root may).
+        """
+        owner = delegating.parse_owner(user, group)
+        delegating.delegate(self.system.filesystem, self.address.require(), owner, self.name)
 
     def wait_empty(self, timeout: float | str | None = None) -> None:
         """Wait until no process is in the group or below.
@@ -469,6 +560,10 @@ class Group:
     def _file(self, name: str) -> str:
         parse_file(name)
         return find_file(self.system.filesystem, self.system.layout, self.address.require(), name)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _helpers() -> frozenset[int]:

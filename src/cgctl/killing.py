@@ -13,12 +13,12 @@ from collections.abc import Collection
 from errno import EACCES, ENODEV, ENOENT, EOPNOTSUPP, EPERM, ESRCH
 from typing import Final
 
-from cgctl.errors import SpecError, TimeoutExpired
-from cgctl.filesystem import Filesystem
+from cgctl.errors import SpecError, TimeoutExpired, UnsupportedError
+from cgctl.filesystem import Filesystem, read_all
 from cgctl.filesystem.execute import attempt
 from cgctl.freezing import FROZEN, THAWED, freezer, frozen_above, set_freezer
 from cgctl.layout import UNIFIED
-from cgctl.members import Places, is_own, pauses, pids, walk
+from cgctl.members import Places, is_own, pauses, pids, tids, walk
 from cgctl.plan import GONE, Place, Signal
 
 __all__ = ["kill"]
@@ -42,6 +42,7 @@ def kill(
         companions: who is spared with the caller, if he is inside.
 
     Raises:
+        UnsupportedError: it is threaded, and holds threads.
         SpecError: it is the root of every hierarchy, and all the machine is in it.
         TimeoutExpired: some are still there after *timeout* seconds.
     """
@@ -60,12 +61,25 @@ def kill(
         alive = pids(filesystem, places)
         victims = alive - {own, *companions} if own in alive else alive
         if not victims:
+            _require_processes(filesystem, places, name)
             return
         if own in alive or not apart or not _kill_all(filesystem, places):
             _kill_each(filesystem, home, victims, hold=own not in alive)
         if time.monotonic() > deadline:
             raise TimeoutExpired(_left(filesystem, home, name, sorted(victims)), timeout)
         time.sleep(pause)
+
+
+def _require_processes(filesystem: Filesystem, places: Places, name: str) -> None:
+    """Refuse a group that holds threads and no processes: the kernel kills no thread alone (EOPNOTSUPP)."""
+    unified = places.get(UNIFIED)
+    if unified is None:
+        return
+    path = unified.file("cgroup.type")
+    kind = read_all(filesystem, [path])[path]
+    if kind == b"threaded\n" and (held := tids(filesystem, places)):
+        reason = f"it is threaded, and a thread ({sorted(held)[:5]}) is killed with its process; kill the group above"
+        raise UnsupportedError(f"kill group {name!r}", reason)
 
 
 def _left(filesystem: Filesystem, home: Place | None, name: str, left: list[int]) -> str:

@@ -15,7 +15,7 @@ from cgctl import claim, killing, members, owning
 from cgctl.address import Address
 from cgctl.controllers import CONTROLLERS
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError
-from cgctl.filesystem import Filesystem, execute, remove_tree, satisfy
+from cgctl.filesystem import Filesystem, execute, read_all, remove_tree, satisfy
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.layout import UNIFIED
 from cgctl.marks import SUPERVISOR, SUPERVISOR_MARK
@@ -240,7 +240,11 @@ def doors(address: Address) -> dict[str, str]:
     filesystem = address.system.filesystem
     targets = address.nearest()
     directory = targets.get(UNIFIED)
-    if directory is not None and filesystem.read(f"{directory}/cgroup.subtree_control").strip():
+    if directory is None or not filesystem.read(f"{directory}/cgroup.subtree_control").strip():
+        return targets
+    # A threaded domain has its processes beside the controllers for the groups of their threads.
+    kind = read_all(filesystem, [f"{directory}/cgroup.type"])[f"{directory}/cgroup.type"]
+    if kind != b"domain threaded\n":
         targets[UNIFIED] = f"{directory}/{SUPERVISOR}"
         execute(filesystem, Plan((Mkdir(path=targets[UNIFIED], shared=True, marks={SUPERVISOR_MARK: b"1"}),)))
     return targets

@@ -16,7 +16,7 @@ from cgctl.layout import UNIFIED
 from cgctl.plan import GONE, Place, Plan, Write
 from cgctl.plan.steps import JOIN
 
-__all__ = ["Places", "go_home", "inside", "is_own", "join", "pauses", "pids", "procs", "wait_empty", "walk"]
+__all__ = ["Places", "go_home", "inside", "is_own", "join", "pauses", "pids", "procs", "tids", "wait_empty", "walk"]
 
 Places = Mapping[str, Place]
 """Hierarchy label → the group's place in it."""
@@ -50,20 +50,42 @@ def pids(filesystem: Filesystem, places: Places) -> set[int]:
     return (set.intersection(*found) if is_own(places) else set.union(*found)) - {0}
 
 
+def tids(filesystem: Filesystem, places: Places) -> set[int]:
+    """Return the threads in a group and below: in a threaded group there are no processes."""
+    found = [
+        {
+            tid
+            for directory in walk(filesystem, place.directory)
+            for tid in _listed(filesystem, f"{directory}/{_file(label, thread=True)}")
+        }
+        for label, place in places.items()
+    ]
+    if not found:
+        return set()
+    return (set.intersection(*found) if is_own(places) else set.union(*found)) - {0}
+
+
 def is_own(places: Places) -> bool:
     """Tell whether this is the caller's own cgroup, as against a group that has a name below it."""
     return not any(place.parts for place in places.values())
 
 
 def inside(filesystem: Filesystem, places: Places) -> bool:
-    """Tell whether the calling process is in a group or below it."""
-    return os.getpid() in pids(filesystem, places)
+    """Tell whether the calling process, or one of its threads, is in a group or below it."""
+    if os.getpid() in pids(filesystem, places):
+        return True
+    own = {int(name) for name in os.listdir("/proc/self/task")}
+    return bool(own & tids(filesystem, places))
 
 
 def procs(filesystem: Filesystem, directory: str) -> list[int]:
     """Return the processes in one directory; none if it has gone."""
+    return _listed(filesystem, f"{directory}/cgroup.procs")
+
+
+def _listed(filesystem: Filesystem, path: str) -> list[int]:
     try:
-        return [int(word) for word in filesystem.read(f"{directory}/cgroup.procs").split()]
+        return [int(word) for word in filesystem.read(path).split()]
     except OSError as error:
         # A threaded group has no processes of its own: they are in the domain above.
         if error.errno in GONE or error.errno == EOPNOTSUPP:
@@ -71,14 +93,22 @@ def procs(filesystem: Filesystem, directory: str) -> list[int]:
         raise
 
 
-def join(filesystem: Filesystem, pid: int, targets: Mapping[str, str], homes: Mapping[str, str]) -> None:
-    """Move a process to other groups, or leave it where it was.
+def join(
+    filesystem: Filesystem,
+    pid: int,
+    targets: Mapping[str, str],
+    homes: Mapping[str, str],
+    *,
+    thread: bool = False,
+) -> None:
+    """Move a process, or one thread, to other groups, or leave it where it was.
 
     Args:
         filesystem: the kernel.
-        pid: the process; 0 is the caller.
+        pid: the process, or the thread; 0 is the caller.
         targets: where to: hierarchy label → directory.
         homes: where it is: hierarchy label → directory.
+        thread: whether it is just that thread.
 
     Raises:
         StepError: the kernel refused; the process is where it was.
@@ -86,16 +116,22 @@ def join(filesystem: Filesystem, pid: int, targets: Mapping[str, str], homes: Ma
     who = str(pid).encode()
     steps = [
         Write(
-            path=f"{directory}/cgroup.procs",
+            path=f"{directory}/{_file(label, thread=thread)}",
             data=who,
             retry=JOIN,
             undo=who if label in homes else None,
-            undo_path=f"{homes[label]}/cgroup.procs" if label in homes else "",
+            undo_path=f"{homes[label]}/{_file(label, thread=thread)}" if label in homes else "",
             because="join",
         )
         for label, directory in targets.items()
     ]
     execute(filesystem, Plan(tuple(steps)))
+
+
+def _file(label: str, *, thread: bool) -> str:
+    if not thread:
+        return "cgroup.procs"
+    return "cgroup.threads" if label == UNIFIED else "tasks"
 
 
 def go_home(filesystem: Filesystem, homes: Mapping[str, str]) -> None:
@@ -128,7 +164,7 @@ def wait_empty(filesystem: Filesystem, places: Places, *, timeout: float | None,
     deadline = None if timeout is None else time.monotonic() + timeout
     unified = places.get(UNIFIED)
     for pause in pauses():
-        if not pids(filesystem, places):
+        if not tids(filesystem, places):
             return
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:

@@ -199,20 +199,28 @@ def _file(version: int, name: str) -> Callable[[], bool]:
 
 
 @functools.cache
-def _isolated() -> bool:
-    """Tell whether a group takes ``isolated``; before 6.1 it is EINVAL."""
-    if "cpuset" not in v2_controllers():
+def _takes(file: str, data: bytes) -> bool:
+    """Tell whether a v2 group takes something written to a file."""
+    if file not in files(2):
         return False
     mount_point = hierarchies()["v2"]
     with _enabled(mount_point, 2), bare_group(mount_point) as group:
-        fd = os.open(group / "cpuset.cpus.partition", os.O_WRONLY)
+        fd = os.open(group / file, os.O_WRONLY)
         try:
-            os.write(fd, b"isolated")
+            os.write(fd, data)
         except OSError:
             return False
         finally:
             os.close(fd)
     return True
+
+
+def _isolated() -> bool:
+    return _takes("cpuset.cpus.partition", b"isolated")
+
+
+def _resettable() -> bool:
+    return version_of("memory") == 1 or _takes("memory.peak", b"0")
 
 
 def _in_v1(controller: str) -> Lack:
@@ -291,6 +299,10 @@ FEATURES: dict[str, Lack] = {
         "swap is not accounted (CONFIG_SWAP, swapaccount=1)",
     ),
     "cpu.idle": Lack(lambda: "cpu.idle" in files(1) | files(2), "groups cannot be idle", "5.15"),
+    "cpu bursts": Lack(
+        lambda: bool({"cpu.max.burst", "cpu.cfs_burst_us"} & (files(1) | files(2))), "quota cannot be saved", "5.14"
+    ),
+    "real-time groups": Lack(_file(1, "cpu.rt_runtime_us"), "no real-time budgets (v1, CONFIG_RT_GROUP_SCHED)"),
     "cgroup.kill": Lack(_file(2, "cgroup.kill"), "no v2 hierarchy, or before Linux 5.14"),
     "memory.reclaim": Lack(_file(2, "memory.reclaim"), "no controller memory in v2, or before Linux 5.19"),
     "no memory.reclaim": Lack(lambda: "memory.reclaim" not in files(2), "this kernel has memory.reclaim"),
@@ -300,6 +312,11 @@ FEATURES: dict[str, Lack] = {
     "a machine of its own": Lack(
         lambda: "CGCTL_VM_KERNEL" in os.environ, "whoever shares this machine's groups would be harmed by a mistake"
     ),
+    "a spare disk": Lack(lambda: Path("/dev/vdb").exists(), "there is no disk to be written to"),
+    "resettable peak": Lack(_resettable, "v2 resets no peak before Linux 6.12"),
+    "no resettable peak": Lack(lambda: not _resettable(), "this kernel can reset peaks"),
+    "reclaim with swappiness": Lack(lambda: _takes("memory.reclaim", b"0 swappiness=1"), "before Linux 6.9"),
+    "zswap": Lack(_file(2, "memory.zswap.max"), "no zswap (CONFIG_ZSWAP), or before Linux 5.19"),
     "v1 freezer": _in_v1("freezer"),
     "v1 pids": _in_v1("pids"),
     "cgroup.pressure": Lack(_file(2, "cgroup.pressure"), "no PSI, or before Linux 6.1"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import cgctl
@@ -93,7 +95,7 @@ def test_no_process_for_an_invalid_domain(make: Make, start: Start) -> None:
     ("limits", "file"),
     [({"max_depth": 0}, "cgroup.max.depth 0"), ({"max_descendants": 0}, "cgroup.max.descendants 0")],
 )
-def test_no_more_groups(limits: dict[str, int], file: str, make: Make) -> None:
+def test_no_more_groups(limits: dict[str, Any], file: str, make: Make) -> None:
     """Beyond the depth or number allowed, create is refused; the error says by what, and nothing is left behind."""
     group = make(core=cgctl.Core(**limits))
     with pytest.raises(cgctl.StepError, match=r"mkdir .*: EAGAIN ") as caught:

@@ -26,6 +26,7 @@ _DEVICES = (cgctl.DeviceRule("c", 1, 3), cgctl.DeviceRule("c", 136, "*", "rw"))
 
 # Attribute → specs to give, one after the other, and what the kernel then holds of that attribute (``...``: just that).
 VALUES: dict[str, list[tuple[dict[str, Any], Any]]] = {
+    "core.type": [({"type": "threaded"}, "threaded"), ({"type": "threaded"}, "threaded")],
     "core.max_depth": [({"max_depth": 3}, 3), ({"max_depth": MAX}, MAX)],
     "core.max_descendants": [({"max_descendants": 0}, 0), ({"max_descendants": 7}, 7)],
     "core.pressure": [({"pressure": False}, False), ({"pressure": True}, True)],

@@ -204,6 +204,7 @@ CASES: list[tuple[str, Any, File, File]] = [
     ("net.priority", Net(priority={"lo": 1, "eth0": "5"}), ("net_prio.ifpriomap", "lo 1\neth0 5"), None),
     ("net.mark", Net(mark="0x2a"), None, ("@net_mark", "42")),
     ("net.accounting", Net(accounting=True), None, ("@net_counters", "1")),
+    ("core.type", Core(type="threaded"), None, ("cgroup.type", "threaded")),
     ("core.max_depth", Core(max_depth=0), None, ("cgroup.max.depth", "0")),
     ("core.max_descendants", Core(max_descendants=MAX), None, ("cgroup.max.descendants", "max")),
     ("core.pressure", Core(pressure=False), None, ("cgroup.pressure", "0")),
@@ -241,6 +242,7 @@ READ: list[tuple[str, int, dict[str, str], Any]] = [
     ("hugetlb.max.2MB", 2, {"hugetlb.2MB.max": "9223372036854771712\n"}, MAX),  # 6.18
     ("rdma.max", 2, {"rdma.max": ""}, {}),
     ("misc.max", 2, {"misc.max": "sev 18446744073709551615\nsev_es 3\n"}, {"sev": MAX, "sev_es": 3}),
+    *[("core.type", 2, {"cgroup.type": f"domain{state}\n"}, "domain") for state in ("", " threaded", " invalid")],
     ("cpuset.partition", 2, {"cpuset.cpus.partition": "isolated\n"}, Partition("isolated")),
     ("cpuset.partition", 2, {"cpuset.cpus.partition": "root invalid\n"}, Partition("root", valid=False)),
     (
@@ -398,6 +400,10 @@ NONSENSE_SPECS: list[tuple[type[Any], dict[str, Any], tuple[str, ...]]] = [
     (Rdma, {"max": {"rxe0": 5}}, ("rdma.max['rxe0']=5: not a mapping", "each resource")),
     (Rdma, {"max": {"rxe0": {"hca_handle": 2**31}}}, ("rdma.max['rxe0']['hca_handle']=2147483648: out of range",)),
     (Dmem, {"low": {"r": -1}}, ("dmem.low['r']=-1: out of range",)),
+    *[
+        (Core, {"type": value}, ("core.type=", "not a type that can be asked for", "'threaded'"))
+        for value in ("domain threaded", "", True, ["threaded"])
+    ],
     *[
         (Net, {"priority": {name: 1}}, (f"net.priority[{name!r}]: not the name of a network interface", "1 to 15"))
         for name in ("a/b", "..", "a:b", "x" * 16)

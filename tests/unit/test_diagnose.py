@@ -31,7 +31,7 @@ from cgctl.errors import (
     UnsupportedError,
     errno_name,
 )
-from cgctl.plan import Mkdir, Rmdir, Signal, Snapshot, Step, Write
+from cgctl.plan import Chown, Mkdir, Rmdir, Signal, Snapshot, Step, Write
 
 G = "/sys/fs/cgroup/p1"
 ABOVE = "/sys/fs/cgroup"
@@ -90,6 +90,8 @@ CASES: list[Case] = [
         ("cgroup.max.depth max", "cgroup.max.descendants 10", "raise it or remove groups"),
     ),
     (Rmdir(path=G), EBUSY, {f"{G}/cgroup.procs": b"7\n8\n"}, StepError, ("holds processes (7 8)", "kill() the group")),
+    (Chown(path=G, uid=7, gid=8), EPERM, THERE, StepError, ("only root gives a group away", "run as root")),
+    (Chown(path=G, uid=7, gid=8), ENOENT, {}, GroupNotFoundError, ("removed meanwhile",)),
     (Rmdir(path=G), EBUSY, THERE, StepError, ("groups or dying processes", "kill() the group")),
     # files that are not there
     (
@@ -187,6 +189,51 @@ CASES: list[Case] = [
         ("type is 'domain invalid'", "use another group"),
     ),
     (
+        _write("cgroup.procs", b"7"),
+        EOPNOTSUPP,
+        {f"{G}/cgroup.type": b"threaded\n"},
+        StepError,
+        ("type is 'threaded'", "add the process there"),
+    ),
+    (
+        _write("cgroup.threads", b"7"),
+        EOPNOTSUPP,
+        {f"{G}/cgroup.type": b"domain\n"},
+        StepError,
+        ("type is 'domain'", "make it threaded", "add the process to the group above"),
+    ),
+    (
+        _write("cgroup.subtree_control", b"+cpu +pids"),
+        EOPNOTSUPP,
+        {f"{G}/cgroup.type": b"domain\n"},
+        StepError,
+        ("so do groups below it", "a threaded domain", "move its own processes to a leaf"),
+    ),
+    # types
+    (_write("cgroup.type", b"domain"), EINVAL, {}, StepError, ("for ever", "make it anew")),
+    (
+        _write("cgroup.type", b"threaded"),
+        EOPNOTSUPP,
+        {f"{ABOVE}/cgroup.subtree_control": b"cpu memory\n"},
+        StepError,
+        (f"{ABOVE} has controllers enabled that do not count by thread (memory)",),
+    ),
+    (
+        _write("cgroup.type", b"threaded"),
+        EOPNOTSUPP,
+        {f"{ABOVE}/cgroup.type": b"domain invalid\n"},
+        StepError,
+        (f"{ABOVE} is below a threaded group", "make it threaded first"),
+    ),
+    (
+        _write("cgroup.type", b"threaded"),
+        EOPNOTSUPP,
+        {f"{G}/cgroup.procs": b"7\n"},
+        StepError,
+        ("the group holds processes (7)", "before anybody is in it"),
+    ),
+    (_write("cgroup.type", b"threaded"), EOPNOTSUPP, {}, StepError, ("cannot be a threaded domain",)),
+    (
         _write("tasks", b"7"),
         ENOSPC,
         {f"{G}/cpuset.cpus": b"0-3\n", f"{G}/cpuset.mems": b"\n"},
@@ -215,6 +262,25 @@ CASES: list[Case] = [
         ("parent's quota (50000 of 100000 us)", "ask for less"),
     ),
     *LAPSED,
+    (
+        _write("cpu.rt_runtime_us"),
+        EINVAL,
+        {f"{ABOVE}/cpu.rt_runtime_us": b"0\n", f"{ABOVE}/cpu.rt_period_us": b"1000000\n"},
+        StepError,
+        ("at most that of the group above (0 of 1000000 us)", "give the group above one first"),
+    ),
+    (_write("cpu.rt_runtime_us"), EBUSY, {}, StepError, ("real-time tasks are in the group", "move them away first")),
+    (_write("memory.reclaim", b"100"), EAGAIN, {}, StepError, ("a part at most", "ask for less, or allow swap")),
+    *[
+        (
+            _write("memory.reclaim", b"100 swappiness=" + value),
+            EINVAL,
+            THERE,
+            UnsupportedError,
+            (f"memory.reclaim with swappiness is not supported here (since Linux {since})",),
+        )
+        for value, since in ((b"60", "6.9"), (b"max", "6.18"))
+    ],
     (
         _write("cpuset.cpus.partition", b"root"),
         EINVAL,

@@ -15,7 +15,7 @@ import pytest
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
 from cgctl.filesystem import Filesystem, Lock, execute, read_all, remove_tree, satisfy
 from cgctl.filesystem.execute import attempt
-from cgctl.plan import Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
+from cgctl.plan import Chown, Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
 from cgctl.units import MAX
 from tests.unit.machine import V2, Machine
 from tests.unit.refusals import says
@@ -107,6 +107,10 @@ class Recorder:
         del path, exclusive, timeout
         return nullcontext(enter_result=True)
 
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        """Write down."""
+        self._call(f"chown {path} {uid} {gid}")
+
     def writable(self, path: str) -> bool:
         """Return that all is."""
         return bool(path)
@@ -172,6 +176,7 @@ class TestAttempt:
             (Rmdir(path=G), f"rmdir {G}"),
             (_write("pids.max", b"7"), f"write {G}/pids.max 7"),
             (Signal(pid=7, number=9), "kill -9 7"),
+            (Chown(path=G, uid=7, gid=-1), f"chown {G} 7 -1"),
         ],
     )
     def test_done(self, step: Step, call: str) -> None:
@@ -189,6 +194,7 @@ class TestAttempt:
             (Rmdir(path=G), f"rmdir {G}", ENOENT),
             (Rmdir(path=G), f"rmdir {G}", ENODEV),
             (Signal(pid=7, number=9), "kill -9 7", ESRCH),
+            (Chown(path=f"{G}/memory.reclaim", uid=7, gid=8, missing_ok=True), f"chown {G}/memory.reclaim 7 8", ENOENT),
             (_write("cgroup.procs", gone_ok=True), f"write {G}/cgroup.procs 1", ESRCH),
             (_write("memory.swap.max", missing_ok=True), f"write {G}/memory.swap.max 1", ENOENT),
         ],
@@ -208,6 +214,7 @@ class TestAttempt:
             (Mkdir(path=G, shared=True), f"mkdir {G}", EACCES),
             (Rmdir(path=G), f"rmdir {G}", EACCES),
             (Signal(pid=7, number=9), "kill -9 7", EACCES),
+            (Chown(path=G, uid=7, gid=8), f"chown {G} 7 8", ENOENT),
             (_write("cgroup.procs"), f"write {G}/cgroup.procs 1", ESRCH),
             (_write("cgroup.procs", gone_ok=True), f"write {G}/cgroup.procs 1", EINVAL),
             (_write("memory.swap.max"), f"write {G}/memory.swap.max 1", ENOENT),

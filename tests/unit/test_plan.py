@@ -956,6 +956,56 @@ class TestNeeds:
         }
 
 
+class TestThreaded:
+    """Groups of threads, on v2."""
+
+    def test_the_process_stays_above(self) -> None:
+        """Controllers are enabled beside the process, whoever's it is: that is what makes it a threaded domain."""
+        machine = Machine(V2)
+        machine.make("p1", core=Core())
+        machine.enter("/v2/p1", 500)
+
+        assert machine.steps("p1/t", core=Core(type="threaded"), cpu=0.5) == [
+            "write b'+cpu' to /v2/cgroup.subtree_control",
+            "write b'+cpu' to /v2/p1/cgroup.subtree_control",
+            "mkdir /v2/p1/t",
+            "write b'threaded' to /v2/p1/t/cgroup.type",
+            "write b'50000 100000' to /v2/p1/t/cpu.max",
+        ]
+
+    def test_one_that_is_there(self) -> None:
+        """A controller is added beside the process too."""
+        machine = Machine(V2)
+        machine.make("p1/t", core=Core())
+        machine.files["/v2/p1/t/cgroup.type"], machine.files["/v2/p1/cgroup.type"] = "threaded\n", "domain threaded\n"
+        machine.enter("/v2/p1", 500)
+
+        assert "write b'+pids' to /v2/p1/cgroup.subtree_control" in machine.steps("p1/t", pids=3)
+
+    def test_no_controller_that_counts_by_process(self) -> None:
+        """Those that count by process are refused before anything is made."""
+        with says(UnsupportedError, "controller memory in a threaded group", "set it on the group above"):
+            Machine(V2).steps("p1/t", core=Core(type="threaded"), memory="1M")
+
+    def test_not_below_the_caller(self) -> None:
+        """The caller's own cgroup is not turned into a threaded domain; below a group that it made there is one."""
+        machine = Machine(V2)
+        machine.make("own", core=Core())
+        machine.enter("/v2/own", 100)
+        with says(UnsupportedError, "directly below the caller's own", "make a group for the process first"):
+            machine.steps("t", base="/own", core=Core(type="threaded"))
+
+        machine.make("p1", base="/own", core=Core())
+        assert machine.steps("p1/t", base="/own", core=Core(type="threaded"))[0] == "mkdir /v2/own/p1/t"
+
+    def test_held(self) -> None:
+        """One that is threaded needs no step."""
+        machine = Machine(V2)
+        machine.make("p1", core=Core(type="threaded"))
+
+        assert machine.steps("p1", core=Core(type="threaded")) == []
+
+
 class TestPlace:
     """A group in one hierarchy."""
 

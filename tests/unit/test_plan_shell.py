@@ -11,7 +11,7 @@ import pytest
 
 from cgctl.controllers import Cpu, Cpuset, Memory
 from cgctl.layout import Layout
-from cgctl.plan import Mkdir, Plan, Rmdir, Signal, Write
+from cgctl.plan import Chown, Mkdir, Plan, Rmdir, Signal, Write
 from cgctl.units import MAX
 from tests.unit.machine import HYBRID, V1, V2, Machine
 
@@ -68,6 +68,9 @@ class TestScript:
             (Mkdir(path="/v2/a b"), "mkdir '/v2/a b'"),
             (Mkdir(path="/v2/a", shared=True), "mkdir -p /v2/a"),
             (Rmdir(path="/v2/$a"), "rmdir '/v2/$a'"),
+            (Chown(path="/v2/a b", uid=7, gid=8), "chown 7:8 '/v2/a b'"),
+            (Chown(path="/v2/a", uid=7, gid=-1, missing_ok=True), "[ ! -e /v2/a ] || chown 7 /v2/a"),
+            (Write(path="/v2/a", data=b"root", expect=b"root"), 'echo root > /v2/a; [ "$(cat /v2/a)" = root ]'),
             (Signal(pid=7, number=9), "kill -9 7 || :"),
             (Write(path="/v2/a", data=b"max 100000"), "echo 'max 100000' > /v2/a"),
             (Write(path="/v2/a", data=b"-1"), "echo -1 > /v2/a"),

@@ -25,6 +25,8 @@ RUNS = (
     *NET,
     "tests/kernel/test_net_rates.py",
     "tests/kernel/test_freezing.py",
+    "tests/kernel/test_memory.py",
+    "tests/kernel/test_threaded.py",
     "tests/kernel/test_lifecycle.py",
     "tests/kernel/test_run.py",
     "tests/kernel/test_plan_shell.py",

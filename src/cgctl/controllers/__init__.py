@@ -17,7 +17,7 @@ from cgctl.controllers.devices import DEVICES_DEFAULT, DeviceRule, Devices, Devi
 from cgctl.controllers.dmem import Dmem, DmemStats
 from cgctl.controllers.hugetlb import Hugetlb, HugetlbPages, HugetlbStats
 from cgctl.controllers.io import Io, IoCostModel, IoCostQos, IoDevice, IoMax, IoStats
-from cgctl.controllers.memory import Memory, MemoryEvents, MemoryStat, MemoryStats, SwapEvents
+from cgctl.controllers.memory import Memory, MemoryEvents, MemoryStat, MemoryStats, SwapEvents, parse_swappiness
 from cgctl.controllers.misc import Misc, MiscStats
 from cgctl.controllers.net import Net, NetStats
 from cgctl.controllers.perf_event import PerfEvent, PerfEventStats
@@ -77,6 +77,7 @@ __all__ = [
     "Stats",
     "SwapEvents",
     "parse_specs",
+    "parse_swappiness",
 ]
 
 CONTROLLERS: Final[Mapping[str, Controller]] = {

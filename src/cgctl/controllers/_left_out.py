@@ -14,8 +14,8 @@ __all__ = ["LEFT_OUT", "VERBS", "reason_without_row"]
 
 VERBS: Final[Mapping[str, str]] = {
     "cgroup.procs": "`add`, `pids` and whatever starts or moves processes",
-    "cgroup.threads": "moving single threads of a threaded group",
-    "tasks": "v1's list of threads; processes go by `cgroup.procs`",
+    "cgroup.threads": "`add_thread` and `threads`",
+    "tasks": "`add_thread` and `threads` on v1",
     "cgroup.controllers": "planning: what there is to enable",
     "cgroup.subtree_control": "planning: what is enabled for the groups below",
     "cgroup.freeze": "`freeze` and `thaw`",

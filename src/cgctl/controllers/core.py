@@ -6,6 +6,7 @@ hierarchy these settings are unsupported and these statistics are absent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
@@ -13,7 +14,7 @@ import attrs
 from cgctl.controllers._codec import Codec, Count, Flag, Key, Text
 from cgctl.controllers._row import CORE, Controller, Row, Side
 from cgctl.controllers._values import COUNT, FLAGS, USEC, WORD, Values, saturating, whole_or_max
-from cgctl.errors import SpecError
+from cgctl.errors import SpecError, shown
 from cgctl.units import Limit, Size
 
 __all__ = ["CONTROLLER", "Core", "CoreStats"]
@@ -32,6 +33,22 @@ def _max_descendants(value: Size | None) -> Limit | None:
     return _GROUPS(value, "core.max_descendants")
 
 
+def _parse_type(value: Any, what: str) -> str:
+    if isinstance(value, str) and value in _TYPES.words:
+        return value
+    msg = (
+        f"{what}={shown(value)}: not a type that can be asked for; give 'threaded', or 'domain' for what every group is"
+    )
+    raise SpecError(msg)
+
+
+_TYPES: Final = Values(unit=WORD, parse=_parse_type, words=("domain", "threaded"))
+
+
+def _type(value: str | None) -> str | None:
+    return _TYPES(value, "core.type")
+
+
 def _pressure(value: int | str | None) -> bool | None:
     return FLAGS(value, "core.pressure")
 
@@ -41,6 +58,9 @@ class Core:
     """What to set on a v2 group itself; ``None`` leaves a setting as it is.
 
     Attributes:
+        type: ``"threaded"`` for a group of threads, below the group of their process; for ever, and with none but the
+            controllers ``cpu``, ``cpuset``, ``pids`` and ``perf_event``. ``"domain"`` is any other (``cgroup.type``,
+            since 4.14).
         max_depth: levels of groups allowed below, 0..2147483647, or ``MAX`` (``cgroup.max.depth``, since 4.14).
         max_descendants: groups allowed below, or ``MAX`` (``cgroup.max.descendants``, since 4.14).
         pressure: whether pressure is accounted for this group (``cgroup.pressure``, since 6.1).
@@ -49,6 +69,7 @@ class Core:
         SpecError: a value is out of range.
     """
 
+    type: str | None = attrs.field(default=None, converter=_type)
     max_depth: Limit | None = attrs.field(default=None, converter=_max_depth)
     max_descendants: Limit | None = attrs.field(default=None, converter=_max_descendants)
     pressure: bool | None = attrs.field(default=None, converter=_pressure)
@@ -56,7 +77,7 @@ class Core:
     @classmethod
     def shorthand(cls, value: Any) -> Core:
         """Refuse: the core files have no main limit."""
-        msg = f"core={value!r}: there is no shorthand; give Core(max_depth=…, max_descendants=…)"
+        msg = f"core={value!r}: there is no shorthand; give Core(max_depth=…), Core(type='threaded') or others"
         raise SpecError(msg)
 
 
@@ -81,6 +102,19 @@ class CoreStats:
     frozen_usec: int | None = None
 
 
+@attrs.frozen(kw_only=True)
+class _Type(Codec):
+    """Whether a group is threaded; the others' three types are states, which the statistics tell."""
+
+    def decode(self, text: str, texts: Mapping[str, str]) -> str:
+        del texts
+        return "threaded" if text.strip() == "threaded" else "domain"
+
+    def same(self, held: str, wanted: str, page_size: int) -> bool:
+        del page_size
+        return self.decode(held, {}) == wanted
+
+
 def _side(file: str, codec: Codec, **more: Any) -> Side:
     return Side(controller=CORE, file=f"cgroup.{file}", codec=codec, **more)
 
@@ -98,6 +132,7 @@ CONTROLLER = Controller(
     spec=Core,
     stats=CoreStats,
     settings=(
+        _setting("type", "type", _Type(), _TYPES, default="domain", since="4.14"),
         _setting("max_depth", "max.depth", Count(), _LEVELS, default="max", since="4.14"),
         _setting("max_descendants", "max.descendants", Count(), _GROUPS, default="max", since="4.14"),
         _setting("pressure", "pressure", Flag(), FLAGS, default="1", since="6.1"),

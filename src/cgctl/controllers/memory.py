@@ -17,7 +17,7 @@ from cgctl.controllers._row import CORE, Controller, Row, Side
 from cgctl.controllers._values import BYTES, COUNT, FLAGS, LIMITS, PRESSURE, whole
 from cgctl.errors import UnsupportedError
 from cgctl.formats import Pressure, parse_flat_keyed
-from cgctl.units import MAX, Limit, Size, parse_limit
+from cgctl.units import MAX, Limit, Size, is_max, parse_count, parse_limit
 
 __all__ = ["CONTROLLER", "Memory", "MemoryEvents", "MemoryStat", "MemoryStats", "SwapEvents"]
 
@@ -34,6 +34,17 @@ def _flag(value: int | str | None, name: str) -> bool | None:
 
 
 # One function an attribute: a converter is not told its name, and type checkers know none but plain functions.
+
+
+def parse_swappiness(value: int | str | None) -> str:
+    """Return what ``memory.reclaim`` takes after the amount.
+
+    Raises:
+        SpecError: it is none of 0..200 and ``"max"``.
+    """
+    if value is None or is_max(value):
+        return "" if value is None else " swappiness=max"
+    return f" swappiness={parse_count(value, 'reclaim: swappiness', 0, 200)}"
 
 
 def _max(value: Size | None) -> Limit | None:
@@ -180,6 +191,7 @@ class MemoryStat:
     shmem: int | None = None
     zswap: int | None = None
     zswapped: int | None = None
+    zswap_incomp: int | None = None
     file_mapped: int | None = None
     file_dirty: int | None = None
     file_writeback: int | None = None
@@ -205,15 +217,20 @@ class MemoryStat:
     pgdemote_kswapd: int | None = None
     pgdemote_direct: int | None = None
     pgdemote_khugepaged: int | None = None
+    pgdemote_proactive: int | None = None
     pgpromote_success: int | None = None
     pgscan: int | None = None
     pgsteal: int | None = None
     pgscan_kswapd: int | None = None
     pgscan_direct: int | None = None
     pgscan_khugepaged: int | None = None
+    pgscan_proactive: int | None = None
     pgsteal_kswapd: int | None = None
     pgsteal_direct: int | None = None
     pgsteal_khugepaged: int | None = None
+    pgsteal_proactive: int | None = None
+    pswpin: int | None = None
+    pswpout: int | None = None
     pgfault: int | None = None
     pgmajfault: int | None = None
     pgrefill: int | None = None
@@ -246,6 +263,8 @@ class MemoryStats:
         swap_current: bytes in swap (``memory.swap.current`` | v1 ``memory.stat`` ``total_swap``).
         swap_peak: the highest *swap_current* so far (``memory.swap.peak``, since 6.5; not on v1).
         zswap_current: bytes that compressed swap takes (``memory.zswap.current``, since 5.19; not on v1).
+        under_oom: whether tasks wait at the limit because the OOM killer is disabled (v1 ``memory.oom_control``; not on
+            v2, which kills).
         events: boundaries met, subtree included (``memory.events``).
         events_local: boundaries met by this group alone (``memory.events.local``, since 5.2; not on v1).
         swap_events: swap boundaries met (``memory.swap.events``; not on v1).
@@ -258,6 +277,7 @@ class MemoryStats:
     swap_current: int | None = None
     swap_peak: int | None = None
     zswap_current: int | None = None
+    under_oom: int | None = None
     events: MemoryEvents | None = None
     events_local: MemoryEvents | None = None
     swap_events: SwapEvents | None = None
@@ -462,6 +482,7 @@ _READINGS = (
     ),
     Row(attribute="swap_peak", v1=None, v2=_v2("swap.peak", Number(), optional=True, since="6.5"), unit=BYTES),
     Row(attribute="zswap_current", v1=None, v2=_v2("zswap.current", Number(), optional=True, since="5.19"), unit=BYTES),
+    Row(attribute="under_oom", v1=_v1("oom_control", Key(key="under_oom")), v2=None, unit=FLAGS.unit),
     Row(
         attribute="events",
         v1=_v1("oom_control", _V1Events(), also=_FAILURES, sum=True),

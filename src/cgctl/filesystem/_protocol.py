@@ -66,5 +66,8 @@ class Filesystem(Remover, Protocol):
     def removexattr(self, path: str, name: str) -> None:
         """Take an extended attribute off a group."""
 
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        """Give a group's directory or one of its files to a user and a group of users; -1 leaves one of them."""
+
     def writable(self, path: str) -> bool:
         """Tell whether groups may be made below a group, as far as can be told without trying."""

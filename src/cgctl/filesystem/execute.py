@@ -8,7 +8,7 @@ from errno import EBUSY, EEXIST, EINVAL, ENOENT, ESRCH
 
 from cgctl import diagnose
 from cgctl.filesystem._protocol import Filesystem
-from cgctl.plan import GONE, Mkdir, Plan, Request, Retry, Rmdir, Signal, Snapshot, Step, Write, needs, plan
+from cgctl.plan import GONE, Chown, Mkdir, Plan, Request, Retry, Rmdir, Signal, Snapshot, Step, Write, needs, plan
 from cgctl.plan.steps import REMOVE
 
 __all__ = ["attempt", "execute", "read_all", "remove_tree", "satisfy"]
@@ -76,6 +76,8 @@ def attempt(filesystem: Filesystem, step: Step) -> None:
         _retried(lambda: _excused(lambda: filesystem.rmdir(step.path), GONE), step.retry)
     elif isinstance(step, Signal):
         _excused(lambda: filesystem.signal(step.pid, step.number), {ESRCH})
+    elif isinstance(step, Chown):
+        _excused(lambda: filesystem.chown(step.path, step.uid, step.gid), {ENOENT} if step.missing_ok else set())
     else:
         _write(filesystem, step)
 

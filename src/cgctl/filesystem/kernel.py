@@ -23,6 +23,7 @@ from cgctl.mounts import STATUS, Mount, parse_mountinfo
 __all__ = ["KernelFilesystem"]
 
 _CHUNK: Final = 65536
+_KERNELS_OWN: Final = ("/proc/", "/sys/kernel/cgroup/")
 _CGROUP: Final = frozenset({"cgroup", "cgroup2"})
 _OUTSIDE: Final = ("/proc/", "/sys/dev/", "/sys/kernel/mm/")
 """Where files that describe the machine are read, with symbolic links and all."""
@@ -182,6 +183,14 @@ class KernelFilesystem:
         """Lock a group's directory for the length of a ``with`` block; its value is whether that was had in time."""
         return Lock(self._open(path, os.O_RDONLY | os.O_DIRECTORY), exclusive=exclusive, timeout=timeout)
 
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        """Give a group's directory or one of its files to a user and a group of users; -1 leaves one of them."""
+        root, relative = self._locate(path)
+        try:
+            os.chown(relative, uid, gid, dir_fd=root, follow_symlinks=False)
+        except OSError as error:
+            raise _named(error, path) from None
+
     def writable(self, path: str) -> bool:
         """Tell whether groups may be made below a group, as far as ``access(2)`` knows."""
         try:
@@ -193,6 +202,10 @@ class KernelFilesystem:
     def open_directory(self, path: str) -> int:
         """Return an ``O_PATH`` fd of a group, for a child to be born in; the caller closes it."""
         return self._open(path, os.O_PATH | os.O_DIRECTORY)
+
+    def open_for_watch(self, path: str) -> int:
+        """Return an fd of a file that answers each descriptor for itself; the caller closes it."""
+        return self._open(path, os.O_RDWR)
 
     def open_for_join(self, path: str) -> int:
         """Return an fd of a ``cgroup.procs`` file for writing; the caller closes it."""

@@ -24,7 +24,7 @@ from cgctl.layout import Hierarchy, Layout
 from cgctl.plan import settings
 from cgctl.plan.place import Place
 from cgctl.plan.snapshot import GONE, Snapshot
-from cgctl.plan.steps import Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
+from cgctl.plan.steps import Chown, Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
 from cgctl.plan.tree import (
     enabled_for,
     require_available,
@@ -36,6 +36,7 @@ from cgctl.plan.tree import (
 
 __all__ = [
     "GONE",
+    "Chown",
     "Mkdir",
     "Place",
     "Plan",
@@ -110,7 +111,16 @@ def plan(request: Request, snapshot: Snapshot) -> Plan:
             steps.extend(steps_v1(place, snapshot, written))
         else:
             controllers = enabled_for(request.specs, place.hierarchy.controllers)
-            steps.extend(steps_v2(place, snapshot, controllers, request.caller, evacuate=request.evacuate))
+            steps.extend(
+                steps_v2(
+                    place,
+                    snapshot,
+                    controllers,
+                    request.caller,
+                    evacuate=request.evacuate,
+                    threaded=_threaded(request),
+                )
+            )
     return Plan((*steps, *writes))
 
 
@@ -119,7 +129,8 @@ def _wanted(request: Request, snapshot: Snapshot) -> Iterator[str]:
         if place.hierarchy.version == 1:
             yield from wants_v1(place, snapshot)
         else:
-            yield from wants_v2(place, snapshot, enabled_for(request.specs, place.hierarchy.controllers))
+            controllers = enabled_for(request.specs, place.hierarchy.controllers)
+            yield from wants_v2(place, snapshot, controllers, threaded=_threaded(request))
     for name, spec in request.specs.items():
         controller = request.layout.controller(name)
         if controller.looks:
@@ -136,6 +147,11 @@ def _wanted(request: Request, snapshot: Snapshot) -> Iterator[str]:
             yield from settings.files(rows, request.layout, request.find)
         else:
             yield from settings.probes(controller.settings, request.layout, request.find)
+
+
+def _threaded(request: Request) -> bool:
+    core = request.specs.get("core")
+    return core is not None and core.type == "threaded"
 
 
 def _require(layout: Layout, name: str) -> None:

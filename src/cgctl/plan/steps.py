@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["ENABLE", "JOIN", "REMOVE", "SETTLE", "Mkdir", "Plan", "Retry", "Rmdir", "Signal", "Step", "Write"]
+__all__ = ["ENABLE", "JOIN", "REMOVE", "SETTLE", "Chown", "Mkdir", "Plan", "Retry", "Rmdir", "Signal", "Step", "Write"]
 
 
 @attrs.frozen(kw_only=True)
@@ -119,6 +119,8 @@ class Write:
             return f"[ ! -e {path} ] || {line}"
         if self.instead:
             return f"[ ! -e {path} ] && [ -e {shlex.quote(self.instead)} ] || {line}"
+        if self.expect is not None:
+            return f'{line}; [ "$(cat {path})" = {shlex.quote(self.expect.decode())} ]'
         return f"{line} || :" if self.gone_ok else line
 
 
@@ -156,7 +158,40 @@ class Signal:
         return f"kill -{self.number} {self.pid} || :"
 
 
-Step = Mkdir | Write | Rmdir | Signal
+@attrs.frozen(kw_only=True)
+class Chown:
+    """Give a group's directory, or one of its files, to a user.
+
+    Attributes:
+        path: the directory or file.
+        uid: the user; -1 leaves it.
+        gid: the group of users; -1 leaves it.
+        missing_ok: this kernel or group may be without it.
+        because: why, for the reader of a plan.
+    """
+
+    path: str
+    uid: int
+    gid: int
+    missing_ok: bool = False
+    because: str = ""
+
+    def __str__(self) -> str:
+        return f"chown {self._owner} {self.path}"
+
+    @property
+    def _owner(self) -> str:
+        return ("" if self.uid < 0 else str(self.uid)) + ("" if self.gid < 0 else f":{self.gid}")
+
+    @property
+    def shell(self) -> str:
+        """The step as a line of shell."""
+        path = shlex.quote(self.path)
+        line = f"chown {self._owner} {path}"
+        return f"[ ! -e {path} ] || {line}" if self.missing_ok else line
+
+
+Step = Mkdir | Write | Rmdir | Signal | Chown
 
 
 @attrs.frozen

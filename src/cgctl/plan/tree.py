@@ -85,9 +85,13 @@ def _cpuset_files(place: Place) -> tuple[str, ...]:
     return ("cpuset.cpus", "cpuset.mems") if "cpuset" in place.hierarchy.controllers else ()
 
 
-def wants_v2(place: Place, snapshot: Snapshot, controllers: tuple[str, ...]) -> Iterator[str]:
+def wants_v2(
+    place: Place, snapshot: Snapshot, controllers: tuple[str, ...], *, threaded: bool = False
+) -> Iterator[str]:
     """Yield the paths that :func:`steps_v2` looks at; call again until it yields nothing that is not known."""
     yield from (place.marker(directory) for directory in place.chain)
+    if threaded:
+        yield from _occupants(place, snapshot, place.base)
     if not controllers:
         return
     yield place.file("cgroup.controllers", place.base)
@@ -97,27 +101,53 @@ def wants_v2(place: Place, snapshot: Snapshot, controllers: tuple[str, ...]) -> 
         lacking = _lacking(place, snapshot, directory, controllers)
         if not lacking and place.there(snapshot, child):
             continue
-        kind, procs = place.file("cgroup.type", directory), place.file("cgroup.procs", directory)
-        yield kind
-        # The real root, which alone has no type, may hold processes beside enabled controllers.
-        if lacking and snapshot.known(kind) and not snapshot.missing(kind):
-            yield procs
-            yield from _ancestry(snapshot, procs)
+        yield place.file("cgroup.type", directory)
+        if lacking:
+            yield from _occupants(place, snapshot, directory)
+            yield from _ancestry(snapshot, place.file("cgroup.procs", directory))
+            yield place.file("cgroup.type")
+
+
+def _occupants(place: Place, snapshot: Snapshot, directory: str) -> Iterator[str]:
+    """Yield the files that tell of which type a group is and who is in it."""
+    kind = place.file("cgroup.type", directory)
+    yield kind
+    # The real root, which alone has no type, may hold processes beside enabled controllers.
+    if snapshot.known(kind) and not snapshot.missing(kind):
+        yield place.file("cgroup.procs", directory)
 
 
 def steps_v2(
-    place: Place, snapshot: Snapshot, controllers: tuple[str, ...], caller: int, *, evacuate: bool
+    place: Place,
+    snapshot: Snapshot,
+    controllers: tuple[str, ...],
+    caller: int,
+    *,
+    evacuate: bool,
+    threaded: bool = False,
 ) -> Iterator[Step]:
     """Yield the steps that make a group in a v2 hierarchy, with these controllers at hand.
 
+    Args:
+        place: where.
+        snapshot: what was read.
+        controllers: what is to be enabled above it.
+        caller: whose descendants may be moved out of the way.
+        evacuate: whether everybody may be.
+        threaded: whether it is to be a group of threads.
+
     Raises:
-        UnsupportedError: somebody else's process is in the way.
+        UnsupportedError: somebody else's process is in the way, or the group cannot be threaded.
     """
+    if threaded:
+        _check_threaded(place, snapshot, controllers)
+    # Of threads, whose process is in the group above: that one is to have both, it and the controllers.
+    threaded = threaded or (snapshot.text(place.file("cgroup.type")) or "").strip() == "threaded"
     for directory, child in zip(place.chain, place.chain[1:], strict=False):
         fresh = not place.there(snapshot, directory)
         lacking = controllers if fresh else _lacking(place, snapshot, directory, controllers)
         if lacking:
-            if not fresh:
+            if not fresh and not (threaded and child == place.directory):
                 yield from evacuation(place, snapshot, directory, lacking, caller, evacuate=evacuate)
             yield Write(
                 path=place.file("cgroup.subtree_control", directory),
@@ -127,7 +157,7 @@ def steps_v2(
                 because=f"{' '.join(lacking)} for the groups below",
             )
         if not place.there(snapshot, child):
-            if controllers and not lacking:
+            if controllers and not lacking and not (threaded and child == place.directory):
                 _require_domain(place, snapshot, directory)
             yield Mkdir(path=child, shared=child != place.directory)
 
@@ -146,6 +176,26 @@ def _require_domain(place: Place, snapshot: Snapshot, directory: str) -> None:
             " left there (cgctl doctor --prune finds those of processes that have ended)"
         )
         raise UnsupportedError(f"a group below {directory}", reason)
+
+
+def _check_threaded(place: Place, snapshot: Snapshot, controllers: tuple[str, ...]) -> None:
+    """Refuse a group of threads that would have what threads cannot, or turn the caller's own cgroup into their domain.
+
+    Raises:
+        UnsupportedError: it would.
+    """
+    refused = [name for name in controllers if name in _DOMAIN]
+    if refused:
+        reason = (
+            "v2 counts it by process, and only cpu, cpuset, pids and perf_event by thread; set it on the group above"
+        )
+        raise UnsupportedError(f"controller {refused[0]} in a threaded group", reason)
+    if len(place.parts) == 1 and snapshot.words(place.file("cgroup.procs", place.base)):
+        reason = (
+            f"{place.base}, in which the caller is, would become a threaded domain, and whatever else is made below it"
+            " invalid; make a group for the process first, and the threaded ones below that one"
+        )
+        raise UnsupportedError("a threaded group directly below the caller's own", reason)
 
 
 def evacuation(

@@ -69,6 +69,43 @@ MOVES: Final = (
         pid=True,
     ),
     Case(
+        "threads: the process stays above",
+        (
+            *(write("cgroup.procs", "PIDd"), mkdir("a"), write("a/cgroup.type", "threaded")),
+            *(write("a/cgroup.threads", "PIDd"), read("a/cgroup.threads", "PIDd\n"), read("cgroup.threads", "")),
+            *(read("cgroup.procs", "PIDd\n"), read("a/cgroup.procs", "EOPNOTSUPP"), rmdir("a", "EBUSY")),
+            *(write("cgroup.threads", "PIDd"), rmdir("a"), read("cgroup.type", "domain\n")),
+        ),
+        pid=True,
+    ),
+    Case(
+        "threads: none from elsewhere",
+        (
+            *(mkdir("a"), mkdir("b"), mkdir("b/c"), write("b/c/cgroup.type", "threaded")),
+            *(write("a/cgroup.procs", "PIDd"), write("b/c/cgroup.threads", "PIDd", "EOPNOTSUPP")),
+            *(write("b/cgroup.procs", "PIDd"), write("b/c/cgroup.threads", "PIDd"), mkdir("b/d")),
+            *(read("b/d/cgroup.type", "domain invalid\n"), write("b/d/cgroup.procs", "PIDd", "EOPNOTSUPP")),
+        ),
+        pid=True,
+    ),
+    Case(
+        "threads: no group with a process becomes one",
+        (mkdir("a"), write("a/cgroup.procs", "PIDd"), write("a/cgroup.type", "threaded", "EOPNOTSUPP")),
+        pid=True,
+    ),
+    Case(
+        "v1 freezer: a frozen process may leave",
+        (
+            *(mkdir("a"), mkdir("a/b"), write("a/freezer.state", "FROZEN"), write("a/b/cgroup.procs", "PIDd")),
+            *(write("a/b/freezer.state", "THAWED"), read("a/b/freezer.parent_freezing", "1\n")),
+            *(write("cgroup.procs", "PIDd"), read("a/b/cgroup.procs", ""), read("a/freezer.state", "FROZEN\n")),
+            *(rmdir("a/b"), rmdir("a")),
+        ),
+        1,
+        controllers=frozenset({"freezer"}),
+        pid=True,
+    ),
+    Case(
         "v1 cpuset: empty at first, and takes nobody",
         (read("cpuset.cpus", "\n"), read("cpuset.mems", "\n"), write("cgroup.procs", "PIDd", "ENOSPC")),
         1,
