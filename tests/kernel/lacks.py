@@ -194,6 +194,13 @@ def _veth() -> bool:
     return subprocess.run(argv, check=False, capture_output=True).returncode == 0
 
 
+def _module(name: str) -> bool:
+    modprobe = shutil.which("modprobe")
+    return (
+        modprobe is not None and not subprocess.run([modprobe, "-n", name], check=False, capture_output=True).returncode
+    )
+
+
 def _file(version: int, name: str) -> Callable[[], bool]:
     return lambda: name in files(version)
 
@@ -257,6 +264,10 @@ FEATURES: dict[str, Lack] = {
     "bpf_jit_harden": Lack(
         lambda: "CGCTL_VM_KERNEL" in os.environ and Path("/proc/sys/net/core/bpf_jit_harden").exists(),
         "the machine's settings are not the tests' to change, or programs are not compiled (CONFIG_BPF_JIT)",
+    ),
+    "rdma_rxe": Lack(
+        lambda: "CGCTL_VM_KERNEL" in os.environ and _module("rdma_rxe"),
+        "this kernel has no RDMA device in software (rdma_rxe), or its modules are not the tests' to load",
     ),
     "pages of 2MB": Lack(
         lambda: "CGCTL_VM_KERNEL" in os.environ and "2MB" in huge_pages(),
