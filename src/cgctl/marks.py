@@ -8,3 +8,6 @@ SUPERVISOR = "supervisor"
 
 SUPERVISOR_MARK = "user.cgctl.supervisor"
 """The extended attribute of a leaf that cgctl made to empty a group: groups go beside it, not below."""
+
+CONTROL = "cgroup.subtree_control"
+"""The file of a v2 group that is locked by who counts on its controllers, shared, and by who switches them off."""

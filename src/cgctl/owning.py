@@ -14,7 +14,7 @@ from cgctl.address import Address
 from cgctl.errors import GroupNotFoundError
 from cgctl.filesystem import Filesystem
 from cgctl.layout import UNIFIED
-from cgctl.marks import OWNER
+from cgctl.marks import CONTROL, OWNER
 from cgctl.owner.ending import Remains, end, remove_way, settle
 from cgctl.owner.mark import EPHEMERAL, LASTING, WAY, Mark, has_ended, own
 from cgctl.owner.orphans import sweep
@@ -63,15 +63,16 @@ def end_orphan(filesystem: Filesystem, places: Mapping[str, Place]) -> bool:
 
 @contextlib.contextmanager
 def steady(address: Address) -> Iterator[None]:
-    """Keep others from switching controllers off above a group while it is made, or taking it for an orphan."""
+    """Keep others from switching controllers off above a group while it is made."""
     base = address.base.directories.get(UNIFIED)
     parts = (*address.base.parts, *address.parts)
     with ExitStack() as held:
         for depth in range(len(parts) if base else 0):
+            control = "/".join((base or "", *parts[:depth], CONTROL))
             try:
-                lock = address.system.filesystem.lock("/".join((base or "", *parts[:depth])), exclusive=False)
+                lock = address.system.filesystem.lock(control, exclusive=False)
             except OSError:
-                break  # what is not there yet is locked when it is made
+                break  # below what is not there yet nobody has anything to switch off
             held.enter_context(lock)
         yield
 

@@ -18,6 +18,7 @@ from cgctl.fake.task import SIGKILL, Task, Thread
 from cgctl.fake.tree import Group, Tree
 from cgctl.filesystem import Lock
 from cgctl.layout import UNIFIED
+from cgctl.marks import CONTROL
 from cgctl.units import parse_size
 
 __all__ = ["FakeKernel"]
@@ -216,10 +217,9 @@ class FakeKernel:
             return False
 
     def lock(self, path: str, *, exclusive: bool, timeout: float = 1.0) -> Lock:
-        """Lock a group's directory: its users are threads of this process, which do not die in the middle."""
+        """Lock a group's directory or file: its users are threads of this process, which do not die in the middle."""
         del exclusive, timeout
-        with self._lock, _named(path):
-            self._group(path)
+        self.read(path) if path.endswith(f"/{CONTROL}") else self.listdir(path)
         return _Had()
 
     def chown(self, path: str, uid: int, gid: int) -> None:

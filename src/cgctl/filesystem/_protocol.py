@@ -41,7 +41,7 @@ class Remover(Protocol):
         """Tell whether the maker of a group has not come to mark it."""
 
     def lock(self, path: str, *, exclusive: bool, timeout: float = 1.0) -> Lock:
-        """Lock a group's directory, alone or together with others; wait up to *timeout* seconds for it."""
+        """Lock a group's directory or file, alone or with others who share it; wait up to *timeout* seconds."""
 
 
 @runtime_checkable

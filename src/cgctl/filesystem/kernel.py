@@ -180,8 +180,8 @@ class KernelFilesystem:
         return bool(os.stat(relative, dir_fd=root, follow_symlinks=False).st_mode & stat.S_ISVTX)
 
     def lock(self, path: str, *, exclusive: bool, timeout: float = 1.0) -> Lock:
-        """Lock a group's directory for the length of a ``with`` block; its value is whether that was had in time."""
-        return Lock(self._open(path, os.O_RDONLY | os.O_DIRECTORY), exclusive=exclusive, timeout=timeout)
+        """Lock a group's directory or file for a ``with`` block; its value is whether that was had in time."""
+        return Lock(self._open(path, os.O_RDONLY), exclusive=exclusive, timeout=timeout)
 
     def chown(self, path: str, uid: int, gid: int) -> None:
         """Give a group's directory or one of its files to a user and a group of users; -1 leaves one of them."""

@@ -1,4 +1,4 @@
-"""The lock of a directory: ``flock(2)``, which the kernel gives up when its holder ends, however that happens.
+"""The lock of a directory or file: ``flock(2)``, which the kernel gives up when its holder ends, however that happens.
 
 The launch helper runs this room too.
 """
@@ -18,10 +18,10 @@ _LONGEST_PAUSE_SEC = 0.02
 class Lock:
     """A lock for the length of a ``with`` block, whose value is whether it was had in time.
 
-    Whoever may read a directory may lock it, and a holder may be stopped: so nobody waits for one for ever.
+    Whoever may read it may lock it, and a holder may be stopped: so nobody waits for one for ever.
 
     Args:
-        fd: the directory, open for reading; it is closed at the end.
+        fd: what is to be locked, open for reading; it is closed at the end.
         exclusive: whether nobody else may have it.
         timeout: for how long to wait, seconds.
     """

@@ -9,7 +9,7 @@ import _signal  # type: ignore[import-not-found]
 import os
 import time
 
-from cgctl.marks import OWNER, SUPERVISOR, SUPERVISOR_MARK
+from cgctl.marks import CONTROL, OWNER, SUPERVISOR, SUPERVISOR_MARK
 from cgctl.owner.mark import EPHEMERAL, WAY, Mark, has_ended
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ __all__ = ["Remains", "below", "children", "end", "is_alone", "members", "obstac
 
 _LONGEST_PAUSE_SEC = 0.5
 _LOCK_SEC = 1.0
+_LONGEST_LOCK_PAUSE_SEC = 0.02
 _TRIES = 5
 
 
@@ -137,8 +138,12 @@ def settle(files: Remover, above: str) -> bool:
     """
     if not is_alone(files, above):
         return False
+    try:
+        lock = files.lock(f"{above}/{CONTROL}", exclusive=True, timeout=0.1)
+    except OSError:  # gone meanwhile
+        return False
     # Whoever makes a group counts on the controllers: no group may appear while they are switched off.
-    with files.lock(above, exclusive=True, timeout=0.1) as had:
+    with lock as had:
         return had and is_alone(files, above) and _undo(files, above)
 
 
@@ -150,9 +155,9 @@ def is_alone(files: Remover, above: str) -> bool:
 def _undo(files: Remover, above: str) -> bool:
     leaf = f"{above}/{SUPERVISOR}"
     try:
-        enabled = files.read(f"{above}/cgroup.subtree_control").decode().split()
+        enabled = files.read(f"{above}/{CONTROL}").decode().split()
         if enabled:
-            files.write(f"{above}/cgroup.subtree_control", " ".join(f"-{name}" for name in enabled).encode())
+            files.write(f"{above}/{CONTROL}", " ".join(f"-{name}" for name in enabled).encode())
         for _round in range(_TRIES):
             for pid in files.read(f"{leaf}/cgroup.procs").split():
                 _told(files, f"{above}/cgroup.procs", pid)
@@ -202,31 +207,36 @@ def _getxattr(files: Remover, directory: str, name: str) -> bytes | None:
 
 
 class _Locks:
-    """The locks above some directories, all or none of them."""
+    """The locks above some directories, all or none of them: none is held while another is waited for."""
 
     def __init__(self, files: Remover, directories: Iterable[str], patience: float = _LOCK_SEC) -> None:
         self._files = files
-        # In the order of their names: two who want the same ones do not wait for each other.
         self._above = sorted({directory.rpartition("/")[0] for directory in directories})
         self._patience = patience
         self._held: list[Lock] = []
 
     def __enter__(self) -> bool:
-        for directory in self._above:
-            try:
-                lock = self._files.lock(directory, exclusive=True, timeout=self._patience)
-            except OSError:
-                continue  # it has gone, and all below it
-            had = lock.__enter__()
-            self._held.append(lock)
-            if not had:
-                self.__exit__()
+        deadline, pause = time.monotonic() + self._patience, 0.001
+        while not all(map(self._take, self._above)):
+            self.__exit__()
+            if time.monotonic() >= deadline:
                 return False
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_LOCK_PAUSE_SEC)
         return True
 
     def __exit__(self, *_: object) -> None:
         while self._held:
             self._held.pop().__exit__(None, None, None)
+
+    def _take(self, directory: str) -> bool:
+        try:
+            lock = self._files.lock(directory, exclusive=True, timeout=0)
+        except OSError:
+            return True  # it has gone, and all below it
+        had = lock.__enter__()
+        self._held.append(lock)
+        return had
 
 
 def _kill(files: Remover, groups: Sequence[str]) -> None:

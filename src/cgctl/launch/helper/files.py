@@ -60,8 +60,8 @@ class Files:
         return bool(os.stat(path, follow_symlinks=False).st_mode & stat.S_ISVTX)
 
     def lock(self, path: str, *, exclusive: bool, timeout: float = 1.0) -> Lock:
-        """Lock a group's directory."""
-        return Lock(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), exclusive=exclusive, timeout=timeout)
+        """Lock a group's directory or file."""
+        return Lock(os.open(path, os.O_RDONLY | os.O_CLOEXEC), exclusive=exclusive, timeout=timeout)
 
 
 def _pieces(fd: int) -> Iterator[bytes]:
