@@ -27,7 +27,10 @@ RUNS = (
     "tests/kernel/test_freezing.py",
     "tests/kernel/test_memory.py",
     "tests/kernel/test_threaded.py",
+    "tests/kernel/test_chaos.py",
+    "tests/kernel/test_crowd.py",
     "tests/kernel/test_lifecycle.py",
+    "tests/kernel/test_owner.py",
     "tests/kernel/test_run.py",
     "tests/kernel/test_plan_shell.py",
 )
