@@ -96,6 +96,17 @@ def test_a_limit_is_lifted(file: str, make: Make) -> None:
 
 
 @long
+def test_a_limit_is_of_the_groups_below(file: str, make: Make) -> None:
+    """A program in a group below, which has no I/O setting of its own, is held to the limit above, on v1 too."""
+    lacks.require("pids")
+    above = make(io={disks.NAME: IoMax(wbps=_M)})
+    below = make(name="below", parent=above, pids=50)
+    done = _done(below, disks.direct(file, "write", 2 * _M))
+
+    assert done.rate == pytest.approx(_M, rel=0.1)
+
+
+@long
 @pytest.mark.parametrize(("weight", "times"), [(100, 1), (25, 4)])
 def test_weights_share_a_disk(weight: int, times: int, make: Make) -> None:
     """Under BFQ, a group with four times the weight gets four times as much of a busy disk, within a quarter."""
