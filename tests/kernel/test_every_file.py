@@ -16,10 +16,6 @@ from tests.kernel.conftest import Make
 pytestmark = pytest.mark.host
 
 
-# Controllers of the kernel that cgctl has not yet → the keyword that they will have: then their files must be known.
-_TO_COME = {"devices": "devices", "net_cls": "net", "net_prio": "net"}
-
-
 def _rows() -> set[str]:
     """Return the files that rows are read from or written to, on this machine."""
     layout = cgctl.System.detect().layout
@@ -41,8 +37,7 @@ def test_every_file_has_its_place() -> None:
     """No file of a new group with all controllers, nor of a hierarchy's root, is one that nobody thought of."""
     roots = {file for directory in lacks.hierarchies().values() for file in _files(directory)}
     there = lacks.files(1) | lacks.files(2) | roots
-    here = {file for file in there if _TO_COME.get(file.partition(".")[0], "core") in CONTROLLERS}
-    unknown = sorted(file for file in here - _rows() if reason_without_row(file) is None)
+    unknown = sorted(file for file in there - _rows() if reason_without_row(file) is None)
 
     assert "cgroup.procs" in there
     assert unknown == [], "give these a row, or a line with the reason in controllers/_left_out.py"

@@ -940,10 +940,6 @@ class TestPerfEvent:
             parse_specs({"perf_event": bad})
 
 
-# Controllers of the kernel that cgctl has not yet → the keyword that they will have: then their files must be known.
-TO_COME = {"io": "io", "blkio": "io", "devices": "devices"}
-
-
 class TestWithoutRows:
     """The tables of files that no row has."""
 
@@ -952,9 +948,8 @@ class TestWithoutRows:
         """Of the files that five kernels have, none is one that nobody thought of."""
         rows = (row for controller in CONTROLLERS.values() for row in _all(controller.of(("2MB", "1GB"))))
         known = {name for row in rows for side in (row.v1, row.v2) if side for name in (side.file, *side.also)}
-        files = [name for name in MEASURED[hierarchy] if TO_COME.get(name.partition(".")[0], "core") in CONTROLLERS]
 
-        assert [name for name in files if name not in known and reason_without_row(name) is None] == []
+        assert [name for name in MEASURED[hierarchy] if name not in known and reason_without_row(name) is None] == []
 
     def test_no_row_has_them(self) -> None:
         """A file that gets a row is taken out of them."""
