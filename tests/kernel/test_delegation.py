@@ -23,6 +23,7 @@ limits = {"memory": "64M", "pids": 30} if sys.argv[2] == "limits" else {}
 less = {"memory": "32M", "pids": 10} if limits else {}
 group = cgctl.Group(f"/{sys.argv[1]}", **limits).create()
 group.delegate(65534)
+group.limits(), group.stats()  # whatever is imported for that: this interpreter may not be the user's to read
 pid = os.fork()
 if pid == 0:
     status = 1
