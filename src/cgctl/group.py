@@ -328,7 +328,7 @@ class Group:
         v1 takes any. v2 wants a threaded group (``core=Core(type="threaded")``) below the one of the process.
 
         Args:
-            thread: its number, as :func:`threading.get_native_id` or ``/proc/PID/task`` has it.
+            thread: its number, as ``threading.get_native_id()`` or ``/proc/PID/task`` has it.
 
         Raises:
             SpecError: it is no thread.

@@ -128,9 +128,16 @@ def test_descendants_are_counted(make: Make) -> None:
 def test_pressure_can_be_switched_off(make: Make) -> None:
     """Without pressure accounting, the statistics lack pressure and nothing else."""
     lacks.require("cgroup.pressure")
-    group = make(core=cgctl.Core(pressure=False))
+    beside = {"memory": cgctl.Memory()} if lacks.version_of("memory") == 2 else {}
+    group = make(core=cgctl.Core(pressure=False), **beside)
     stats = group.stats()
+    told = group.update(core=cgctl.Core(pressure=True)).core, group.stats()
 
     assert stats.cpu is not None
     assert stats.cpu.pressure is None
     assert stats.cpu.usage_usec is not None
+    for name in beside:
+        assert getattr(stats, name).pressure is None
+        assert getattr(told[1], name).pressure is not None
+    assert told[1].cpu is not None
+    assert told[1].cpu.pressure is not None

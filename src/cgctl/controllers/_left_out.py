@@ -59,6 +59,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "cpuset.sched_load_balance": "v2 has partitions for it (`partition`)",
     "cpuset.sched_relax_domain_level": "tuning of the scheduler, gone in v2",
     "hugetlb.*.rsvd.failcnt": "part of `events_local_max`",
+    "irq.pressure": "of no kernel that it could be tried on (CONFIG_IRQ_TIME_ACCOUNTING); `group.read` has it",
     "memory.force_empty": "takes back all at once, which stalls the writer; v2 has `reclaim`",
     "memory.kmem.*": _KERNEL_MEMORY,
     "memory.memsw.max_usage_in_bytes": "the peak of memory and swap together, which v2 does not tell",
