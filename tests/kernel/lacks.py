@@ -138,11 +138,12 @@ def resources(file: str) -> tuple[str, ...]:
 
 def version_of(controller: str) -> int:
     """Return in hierarchies of which version a controller is; 0 if in none."""
-    v1 = _V1_NAMES.get(controller, controller)
+    v1 = V1_NAMES.get(controller, controller)
     return 2 if controller in v2_controllers() else 1 if f"v1:{v1}" in hierarchies() else 0
 
 
-_V1_NAMES = {"io": "blkio"}
+V1_NAMES = {"io": "blkio"}
+"""What v1 calls a controller, where that is another name."""
 
 
 # --- what there may not be ------------------------------------------------------------------------------------------

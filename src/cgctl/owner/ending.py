@@ -121,7 +121,7 @@ def remove_way(files: Remover, directory: str) -> bool:
     """Remove a group that was made on the way to others, if it is empty; tell whether it was removed."""
     if not _is_empty_way(files, directory):
         return False
-    with _Locks(files, [directory], patience=0.05) as had:
+    with _Locks(files, [directory], patience=0.5) as had:
         return had and _is_empty_way(files, directory) and _rmdir(files, directory)
 
 
@@ -139,7 +139,7 @@ def settle(files: Remover, above: str) -> bool:
     if not is_alone(files, above):
         return False
     try:
-        lock = files.lock(f"{above}/{CONTROL}", exclusive=True, timeout=0.1)
+        lock = files.lock(f"{above}/{CONTROL}", exclusive=True, timeout=0.5)
     except OSError:  # gone meanwhile
         return False
     # Whoever makes a group counts on the controllers: no group may appear while they are switched off.
