@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-# What is run, from little to all. The contract is in each of them.
-SPINE = ("tests/contract",)
+# What is run, from little to all. In each of them: the contract, and that every file of the kernel is known.
+SPINE = ("tests/contract", "tests/kernel/test_every_file.py::test_every_file_has_its_place")
 ROWS = (
-    *SPINE,
+    "tests/contract",
     "tests/kernel/test_by_resource.py",
     "tests/kernel/test_core_files.py",
     "tests/kernel/test_every_file.py",
