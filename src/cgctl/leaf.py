@@ -46,8 +46,13 @@ class Leaf:
         self._inner: Group | None = None
 
     def nest(self) -> None:
-        """Put the program one group deeper: the root of a cgroup namespace, with the limits out of its reach."""
-        self._inner = Group("payload", parent=self.group, **unlimited(self.group))
+        """Put the program one v2 group deeper: the root of a cgroup namespace, with the limits out of its reach.
+
+        It has no controllers, and so nothing that could be set from within. v1 is never mounted in a sandbox.
+        """
+        if UNIFIED not in self.group.address.existing():
+            return
+        self._inner = Group("payload", parent=self.group)
         self._inner._existence.make(ephemeral=True)  # noqa: SLF001 - the same
 
     def kill(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from cgctl.errors import SpecError
 from cgctl.launch.blame import explain
 from cgctl.launch.capabilities import CAPABILITIES
+from cgctl.launch.obstacles import of_namespaces
 from cgctl.launch.plan import AT_BIRTH, PRIVILEGES, Step, plan
 from cgctl.launch.sandbox import MASKED, NAMESPACES, READ_ONLY, Mount, Sandbox, Veth
 
@@ -263,6 +265,31 @@ class TestPlan:
         steps = plan(Sandbox(namespaces="all"))
 
         assert {step.verb for step in steps} - {step.verb for step in steps.inside()} <= PRIVILEGES
+
+
+class TestObstacles:
+    """What keeps an ordinary user from having namespaces, as the machine's settings say."""
+
+    @pytest.mark.parametrize(
+        ("path", "value", "words"),
+        [
+            ("kernel/unprivileged_userns_clone", "0\n", "set sysctl kernel.unprivileged_userns_clone=1"),
+            ("user/max_user_namespaces", "0\n", "raise sysctl user.max_user_namespaces"),
+            ("user/max_net_namespaces", "0\n", "raise sysctl user.max_net_namespaces"),
+            ("kernel/apparmor_restrict_unprivileged_userns", "1\n", "a 'userns,' profile"),
+            ("kernel/apparmor_restrict_unprivileged_userns", "0\n", "a seccomp filter"),
+        ],
+    )
+    def test_settings(self, tmp_path: Path, path: str, value: str, words: str) -> None:
+        """The one that is in the way is named, with what to do."""
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_text(value)
+
+        assert words in of_namespaces({"user", "net"}, str(tmp_path))
+
+    def test_without_a_user_namespace(self, tmp_path: Path) -> None:
+        """Then it is just privileges."""
+        assert "add the user namespace" in of_namespaces({"net"}, str(tmp_path))
 
 
 class TestBlame:

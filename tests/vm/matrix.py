@@ -34,6 +34,10 @@ RUNS = (
     "tests/kernel/test_run.py",
     "tests/kernel/test_plan_shell.py",
 )
+VIEWS = (
+    *(f"tests/kernel/test_sandbox.py::Test{name}" for name in ("Namespaces", "Files", "Joining")),
+    *(f"tests/kernel/test_security.py::Test{name}" for name in ("Roots", "Privileges")),
+)
 DEVICES = (
     "tests/kernel/test_attached.py",
     "tests/kernel/test_device_programs.py",
@@ -101,6 +105,7 @@ def _cells() -> tuple[Cell, ...]:
         Cell("6.1", "v1", (*RUNS, *DEVICES)),
         Cell("7.3", "v2", (*ROWS, *DEVICES, *NET), big=True),
         Cell("5.10", "v2", (*ROWS, *DEVICES, *NET, "tests/kernel/test_io.py"), big=True),
+        *(Cell(kernel, "v2", (*ROWS, *DEVICES, *NET, *VIEWS), big=True) for kernel in ("7.3", "5.10")),
         Cell("6.12", "hybrid", ROWS),
         Cell("5.10", "v1-separate", ROWS),
         Cell("6.12", "v1", ROWS, lacks=compiled_out),

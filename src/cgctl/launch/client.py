@@ -27,6 +27,7 @@ from cgctl.launch.caller import identity, inherited
 from cgctl.launch.children import LATE_TIMEOUT_SEC, Deadline, abandon, abandoned, collect, forget, launch_step, reap
 from cgctl.launch.helper.cleanup import Guarded
 from cgctl.launch.idmap import write_maps
+from cgctl.launch.obstacles import of_namespaces
 from cgctl.launch.plan import plan
 from cgctl.launch.program import BOOT, NAME, pack
 from cgctl.launch.sandbox import Sandbox, Veth
@@ -534,7 +535,10 @@ def _refused(number: int, step: str, request: Spawn) -> LaunchError:
         with suppress(OSError):
             group = os.readlink(f"/proc/self/fd/{request.into}")
     where = f"{step} into {group}" if group else step or "launch"
-    return LaunchError(where, number, filename=group, hint=hint(step, number, group))
+    why = hint(step, number, group)
+    if request.sandbox is not None and request.sandbox.kinds and number in {errno.EPERM, errno.ENOSPC}:
+        why = of_namespaces(request.sandbox.kinds)
+    return LaunchError(where, number, filename=group, hint=why)
 
 
 def _timed_out(step: str, why: str) -> LaunchError:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 
 from cgctl.errors import LaunchError, UnsupportedError
+from cgctl.launch.obstacles import of_namespaces
 from cgctl.launch.sandbox import IdMap, Sandbox
 
 __all__ = ["write_maps"]
@@ -44,6 +45,8 @@ def _write(pid: int, name: str, text: str) -> None:
             os.close(fd)
     except OSError as error:
         hint = "in a user namespace, only ids that are mapped there can be mapped again; see /proc/self/uid_map"
+        if os.geteuid() != 0:
+            hint = of_namespaces(["user"])
         raise LaunchError(f"write {text.strip()!r} to {path}", error.errno or 0, filename=path, hint=hint) from error
 
 
