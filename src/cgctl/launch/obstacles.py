@@ -16,7 +16,7 @@ _SYSCTLS: Final = (
     (
         "kernel/apparmor_restrict_unprivileged_userns",
         "1",
-        "AppArmor takes all privileges from user namespaces; set sysctl {name}=0, or give this program a 'userns,' profile",
+        "AppArmor takes all rights from user namespaces; set sysctl {name}=0, or give this program a 'userns,' profile",
     ),
 )
 
