@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cgctl
@@ -39,7 +40,7 @@ class Crowd:
         self.specs: dict[str, Any] = {"pids": 7} | ({"memory": "64M"} if memory else {})
 
     def run(self) -> dict[str, Any]:
-        """Let it happen, and return milliseconds by verb, what went wrong, and how many groups there were."""
+        """Let it happen; return milliseconds by verb, what went wrong, and how many groups there were after each."""
         there: dict[str, int] = {}
         starts = [os.pipe() for _ in range(self.processes)]
         reading, writing = os.pipe()
@@ -61,33 +62,36 @@ class Crowd:
         for fd in (reading, writing, *(end for pair in starts for end in pair)):
             os.close(fd)
         took = {verb: sorted(ms for each in told for ms in each["took"][verb]) for verb in VERBS}
-        return {"took": took, "wrong": [text for each in told for text in each["wrong"]], "there": there}
+        cpu = {verb: sorted(ms for each in told for ms in each["cpu"][verb]) for verb in VERBS}
+        return {"took": took, "cpu": cpu, "wrong": [text for each in told for text in each["wrong"]], "there": there}
 
     def _fork(self, number: int, start: int, done: int, report: int) -> int:
         pid = os.fork()
         if pid:
             return pid
         took: dict[str, list[float]] = {verb: [] for verb in VERBS}
+        cpu: dict[str, list[float]] = {verb: [] for verb in VERBS}
         wrong: list[str] = []
         try:
             groups = [self._group(f"{number}-{each}") for each in range(self.groups)]
             for verb in VERBS:
                 os.read(start, 1)
                 for group in groups:
-                    self._time(took[verb], wrong, lambda group=group, verb=verb: getattr(self, f"_{verb}")(group))  # type: ignore[misc]
+                    self._time(took[verb], cpu[verb], wrong, partial(getattr(self, f"_{verb}"), group))
                 os.write(done, b".")
-            os.write(report, json.dumps({"took": took, "wrong": wrong}).encode())
+            os.write(report, json.dumps({"took": took, "cpu": cpu, "wrong": wrong}).encode())
         finally:
             os._exit(0)
 
     @staticmethod
-    def _time(took: list[float], wrong: list[str], act: Callable[[], object]) -> None:
-        began = time.perf_counter_ns()
+    def _time(took: list[float], cpu: list[float], wrong: list[str], act: Callable[[], object]) -> None:
+        began, used = time.perf_counter_ns(), time.thread_time_ns()
         try:
             act()
         except Exception:  # noqa: BLE001 - all is told
             wrong.append(traceback.format_exc())
         took.append((time.perf_counter_ns() - began) / 1e6)
+        cpu.append((time.thread_time_ns() - used) / 1e6)
 
     @staticmethod
     def _report(report: int) -> Any:
@@ -141,8 +145,9 @@ def main() -> None:
     sys.stdout.write(f"{options.processes} processes, {options.groups} groups each, {time.monotonic() - began:.0f} s\n")
     for verb, took in found["took"].items():
         sys.stdout.write(
-            f"{verb:8} p50 {figure(took, 0.5):8.2f} ms  p99 {figure(took, 0.99):8.2f} ms  longest {took[-1]:8.2f} ms"
-            f"  {len(took)} times, then {found['there'][verb]} groups\n"
+            f"{verb:7} p50 {figure(took, 0.5):8.2f} ms  p99 {figure(took, 0.99):8.2f} ms  longest {took[-1]:8.2f} ms;"
+            f" of a processor p50 {figure(found['cpu'][verb], 0.5):6.2f} ms;"
+            f" {len(took)} times, then {found['there'][verb]} groups\n"
         )
     sys.stdout.write(f"wrong: {len(found['wrong'])}\n{''.join(found['wrong'][:3])}")
 

@@ -80,6 +80,10 @@ class Recorder:
         self._call(f"listdir {path}")
         return list(self.below.get(path, []))
 
+    def count(self, path: str) -> int:
+        """Count the groups below."""
+        return len(self.below.get(path, []))
+
     def signal(self, pid: int, number: int) -> None:
         """Write down."""
         self._call(f"kill -{number} {pid}")

@@ -194,6 +194,10 @@ class FakeKernel:
         with self._changed:
             self._changed.wait_for(lambda: self.read(path) != seen, max(0.0, timeout))
 
+    def count(self, path: str) -> int:
+        """Return how many groups are directly below a group."""
+        return len(self.listdir(path))
+
     def getxattr(self, path: str, name: str) -> bytes | None:
         """Return an extended attribute of a group; ``None`` where there is none."""
         with self._lock, _named(path):

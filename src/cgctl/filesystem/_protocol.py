@@ -34,6 +34,9 @@ class Remover(Protocol):
     def listdir(self, path: str) -> list[str]:
         """Return the names of the groups directly below a group."""
 
+    def count(self, path: str) -> int:
+        """Return how many groups are directly below a group, without looking at each."""
+
     def getxattr(self, path: str, name: str) -> bytes | None:
         """Return an extended attribute of a group; ``None`` where there is none."""
 

@@ -126,6 +126,11 @@ class KernelFilesystem:
         finally:
             os.close(fd)
 
+    def count(self, path: str) -> int:
+        """Return how many groups are directly below a group: its links, but for the two that each directory has."""
+        root, relative = self._locate(path)
+        return os.stat(relative, dir_fd=root, follow_symlinks=False).st_nlink - 2
+
     def signal(self, pid: int, number: int) -> None:
         """Signal a process."""
         os.kill(pid, number)

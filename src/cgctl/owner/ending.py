@@ -127,7 +127,7 @@ def remove_way(files: Remover, directory: str) -> bool:
 
 def _is_empty_way(files: Remover, directory: str) -> bool:
     mark = _getxattr(files, directory, OWNER)
-    return bool(mark and mark.startswith(WAY)) and not children(files, directory)
+    return bool(mark and mark.startswith(WAY)) and _count(files, directory) == 0
 
 
 def settle(files: Remover, above: str) -> bool:
@@ -149,7 +149,7 @@ def settle(files: Remover, above: str) -> bool:
 
 def is_alone(files: Remover, above: str) -> bool:
     """Tell whether below a group nothing is left but the leaf to which its processes have moved."""
-    return children(files, above) == [SUPERVISOR] and bool(_getxattr(files, f"{above}/{SUPERVISOR}", SUPERVISOR_MARK))
+    return bool(_getxattr(files, f"{above}/{SUPERVISOR}", SUPERVISOR_MARK)) and _count(files, above) == 1
 
 
 def _undo(files: Remover, above: str) -> bool:
@@ -194,6 +194,13 @@ def children(files: Remover, directory: str) -> list[str]:
         return files.listdir(directory)
     except OSError:
         return []
+
+
+def _count(files: Remover, directory: str) -> int:
+    try:
+        return files.count(directory)
+    except OSError:
+        return -1
 
 
 def _getxattr(files: Remover, directory: str, name: str) -> bytes | None:

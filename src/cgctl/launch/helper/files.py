@@ -46,6 +46,10 @@ class Files:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
 
+    def count(self, path: str) -> int:
+        """Return how many groups are directly below a group."""
+        return os.stat(path, follow_symlinks=False).st_nlink - 2
+
     def getxattr(self, path: str, name: str) -> bytes | None:
         """Return an extended attribute of a group; ``None`` where there is none."""
         try:
