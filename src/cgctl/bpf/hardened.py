@@ -18,8 +18,8 @@ from cgctl.bpf.assembly import CALL, EXIT, Class, Instruction, Op, X, decode, en
 
 __all__ = ["revealed"]
 
-_HIDDEN: Final = 11
-"""``BPF_REG_AX``."""
+_LAST: Final = 10
+"""The last register that programs can name. ``BPF_REG_AX`` is 11 until 6.18, and 12 in 7.3."""
 _SET, _MIX = Class.ALU64 | Op.MOV, Class.ALU64 | Op.XOR
 
 
@@ -43,8 +43,9 @@ def revealed(code: bytes) -> bytes:
 
 
 def _is_hidden(three: tuple[Instruction, ...]) -> bool:
+    hidden = three[0].dst
     codes = [(each.code, each.dst) for each in three[:2]]
-    return len(three) == 3 and codes == [(_SET, _HIDDEN), (_MIX, _HIDDEN)] and three[2].src == _HIDDEN  # noqa: PLR2004
+    return hidden > _LAST and codes == [(_SET, hidden), (_MIX, hidden)] and [each.src for each in three[2:]] == [hidden]
 
 
 def _reveal(these: tuple[Instruction, ...], at: int) -> Instruction:
