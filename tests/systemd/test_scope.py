@@ -276,3 +276,19 @@ def test_limits_of_the_scope(run: Run) -> None:
 
     assert facts["held"] == facts["after"] == [200 << 20, 77]
     assert sorted(facts["shown"].split()) == ["209715200", "77"]
+
+
+def test_doctor(run: Run) -> None:
+    """``cgctl doctor`` says that the unit was not delegated, and that a scope was asked for."""
+    with _needs("memory", "pids"):
+        facts = run(
+            """
+            done = subprocess.run(["cgctl", "doctor", "--json"], capture_output=True, text=True)
+            found = {one["name"]: one["found"] for one in json.loads(done.stdout)["findings"]}
+            tell(status=done.returncode, case=found["case"], systemd=found["place: systemd"])
+            """
+        )
+
+    assert facts["status"] == 0
+    assert facts["case"].startswith("systemd, in a unit ")
+    assert "asked for a scope: /sys/fs/cgroup/" in facts["systemd"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cgctl import MAX, Cpu, Cpuset, Devices, Memory, Pids, UnsupportedError
+from cgctl import MAX, Cpu, Cpuset, Devices, Io, IoMax, Memory, Pids, UnsupportedError
 from cgctl.systemd.properties import Property, properties
 
 _INFINITY = 18446744073709551615
@@ -28,6 +28,11 @@ _INFINITY = 18446744073709551615
          [("DeviceAllow", ("a(ss)", [])),
           ("DeviceAllow", ("a(ss)", [("block-*", "rwm"), ("/dev/char/1:3", "rw"), ("/dev/vdb", "r")])),
           ("DevicePolicy", ("s", "strict"))]),
+        ({"io": Io(weight=50, max={"/dev/vda": "1M", "8:0": IoMax(riops=MAX)})},
+         [("IOWeight", ("t", 50)),
+          ("IOReadBandwidthMax", ("a(st)", [("/dev/vda", 1 << 20)])),
+          ("IOWriteBandwidthMax", ("a(st)", [("/dev/vda", 1 << 20)])),
+          ("IOReadIOPSMax", ("a(st)", [("/dev/block/8:0", _INFINITY)]))]),
         ({"devices": Devices(default="allow")}, [("DeviceAllow", ("a(ss)", [])), ("DevicePolicy", ("s", "auto"))]),
     ],
 )  # fmt: skip

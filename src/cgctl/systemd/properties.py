@@ -47,6 +47,13 @@ _PROPERTIES: Final[Mapping[tuple[str, str], tuple[str, Callable[[Any], tuple[str
     ("cpuset", "cpus"): ("AllowedCPUs", _mask),
     ("cpuset", "mems"): ("AllowedMemoryNodes", _mask),
     ("pids", "max"): ("TasksMax", _number),
+    ("io", "weight"): ("IOWeight", _number),
+}
+_RATES: Final = {
+    "rbps": "IOReadBandwidthMax",
+    "wbps": "IOWriteBandwidthMax",
+    "riops": "IOReadIOPSMax",
+    "wiops": "IOWriteIOPSMax",
 }
 
 
@@ -66,6 +73,9 @@ def _of(controller: str, spec: Any) -> Iterator[Property]:
             yield from _devices(spec)
         return
     for name, value in given.items():
+        if (controller, name) == ("io", "max"):
+            yield from _rates(value)
+            continue
         if (controller, name) not in _PROPERTIES:
             reason = "the group is a unit's own, and systemd has no property for that; use a group below it"
             raise UnsupportedError(f"{controller}.{name}", reason)
@@ -74,9 +84,20 @@ def _of(controller: str, spec: Any) -> Iterator[Property]:
 
 
 def _given(spec: Any) -> dict[str, Any]:
-    hints = {"where_accounted"}
-    names = [field.name for field in type(spec).__attrs_attrs__ if field.name not in hints]
+    # What is left out of comparison was looked up on the way, and is nothing that was asked for.
+    names = [field.name for field in type(spec).__attrs_attrs__ if field.eq]
     return {name: value for name in names if (value := getattr(spec, name)) is not None}
+
+
+def _rates(limits: Mapping[str, Any]) -> Iterator[Property]:
+    for attribute, name in _RATES.items():
+        of_disks = [
+            (disk if "/" in disk else f"/dev/block/{disk}", _number(rate)[1])
+            for disk, limit in limits.items()
+            if (rate := getattr(limit, attribute)) is not None
+        ]
+        if of_disks:
+            yield name, ("a(st)", of_disks)
 
 
 def _devices(spec: Any) -> Iterator[Property]:
