@@ -97,8 +97,9 @@ def set_as_unit(address: Address, specs: Mapping[str, Any]) -> bool:
     from cgctl.systemd.bus import Bus  # noqa: PLC0415 - few need it
     from cgctl.systemd.scope import set_limits, unit_at  # noqa: PLC0415 - the same
 
-    hierarchy, directory = found
-    path = _path(hierarchy, directory)
+    path = _path(*found)
+    if any(path.startswith(f"{control_group}/") for control_group in _asked):
+        return False
     with Bus.open(user=os.geteuid() != 0) as bus:
         unit = unit_at(bus, path)
         if unit is None or unit.control_group != path:
