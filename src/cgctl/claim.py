@@ -17,13 +17,14 @@ import attrs
 from cgctl.address import Address
 from cgctl.errors import SystemdError, UnsupportedError
 from cgctl.layout import Hierarchy
+from cgctl.plan import Place
 from cgctl.system import System, check_slice
 from cgctl.systemd.delegation import OWN_MARK, Writer, in_charge, is_unit, limits_between, managed, writer_of
 
 if TYPE_CHECKING:
     from cgctl.systemd.bus import Bus
 
-__all__ = ["claimed", "is_ours", "require_known", "require_lasting", "require_writable", "set_as_unit", "writer"]
+__all__ = ["claimed", "is_ours", "require_known", "require_lasting", "set_as_unit", "writable", "writer"]
 
 _IN_ONE: Final = "systemd-run --scope -p Delegate=yes CMD (with --user as an ordinary user)"
 _asked: Final[dict[str, bool]] = {}
@@ -89,9 +90,11 @@ def set_as_unit(address: Address, specs: Mapping[str, Any]) -> bool:
     systemd writes such a group's files again whenever it is reloaded, so what is to stay must be the unit's.
 
     Raises:
+        GroupNotFoundError: it is not there.
         UnsupportedError: systemd has no such limit, or will not.
     """
     found = _looked_at(address)
+    address.require()
     if found is None or not is_unit(address.system.filesystem, *found):
         return False
     from cgctl.systemd.bus import Bus  # noqa: PLC0415 - few need it
@@ -108,19 +111,22 @@ def set_as_unit(address: Address, specs: Mapping[str, Any]) -> bool:
     return True
 
 
-def require_writable(address: Address) -> None:
-    """Refuse to change a group that is not in a delegated unit.
+def writable(address: Address) -> dict[str, Place]:
+    """Return the places of a group that is to be changed: hierarchy label → place.
 
     Raises:
-        UnsupportedError: systemd alone may change it.
+        GroupNotFoundError: it is not there.
+        UnsupportedError: it is not in a delegated unit, so systemd alone may change it.
     """
-    where = _undelegated(address, address.existing())
+    places = address.require()
+    where = _undelegated(address, places)
     if where is not None:
         reason = (
             f"systemd manages {where} and has not delegated it, and would undo the change;"
             " ask systemd (systemctl set-property, freeze, thaw, kill)"
         )
         raise UnsupportedError(f"a change to group {address.name!r}", reason)
+    return places
 
 
 def is_ours(address: Address) -> bool:

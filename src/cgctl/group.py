@@ -14,7 +14,7 @@ import attrs
 from cgctl import delegating, freezing, joined, killing, members
 from cgctl.address import Address
 from cgctl.block import Block
-from cgctl.claim import require_known, require_writable, set_as_unit
+from cgctl.claim import require_known, set_as_unit, writable
 from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs, parse_swappiness
 from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError, shown
 from cgctl.filesystem import execute
@@ -229,9 +229,8 @@ class Group:
             StepError: the kernel refused; limits before it in the plan are changed.
         """
         address, specs = self.address, parse_specs(controllers)
-        address.require()
         if not set_as_unit(address, specs):
-            require_writable(address)
+            writable(address)
             extend(address, specs)
         return self.limits()
 
@@ -265,9 +264,7 @@ class Group:
             GroupNotFoundError: the group is not there.
             StepError: processes are still in it (``EBUSY``).
         """
-        address = self.address
-        address.require()
-        require_writable(address)
+        writable(self.address)
         if self._block is not None:
             self._block.go_home()
         self._existence.remove()
@@ -299,7 +296,7 @@ class Group:
             StepError: the kernel refused.
         """
         path = self._file(file)
-        require_writable(self.address)
+        writable(self.address)
         execute(self.system.filesystem, Plan((Write(path=path, data=os.fsencode(data)),)))
 
     # --- processes --------------------------------------------------------------------------------------------------
@@ -317,8 +314,7 @@ class Group:
             msg = f"add({process!r}): not a process; give a pid of 1 or more (os.getpid()), or an object that has one"
             raise SpecError(msg)
         address = self.address
-        address.require()
-        require_writable(address)
+        writable(address)
         targets = doors(address)
         members.join(self.system.filesystem, pid, targets, self.system.directories_of(pid))
 
@@ -423,10 +419,7 @@ class Group:
             TimeoutExpired: they have not stopped; they run again.
         """
         limit = parse_duration(timeout, "timeout") / 1e6
-        address = self.address
-        places = address.require()
-        require_writable(address)
-        freezing.freeze(self.system.filesystem, places, timeout=limit, name=self.name)
+        freezing.freeze(self.system.filesystem, writable(self.address), timeout=limit, name=self.name)
 
     def thaw(self) -> None:
         """Let the processes run again.
@@ -435,10 +428,7 @@ class Group:
             GroupNotFoundError: the group is not there.
             UnsupportedError: a group above it is frozen, and so is all that is below; this one is thawed with it.
         """
-        address = self.address
-        places = address.require()
-        require_writable(address)
-        freezing.thaw(self.system.filesystem, places, self.name)
+        freezing.thaw(self.system.filesystem, writable(self.address), self.name)
 
     def peak(self, of: str = "memory") -> Peak:
         """Watch the highest use from now on. One watcher at a time: a reset makes others forget what was before.
@@ -513,7 +503,7 @@ class Group:
             StepError: the kernel refused (``EPERM``: only root may).
         """
         owner = delegating.parse_owner(user, group)
-        delegating.delegate(self.system.filesystem, self.address.require(), owner, self.name)
+        delegating.delegate(self.system.filesystem, writable(self.address), owner, self.name)
 
     def wait_empty(self, timeout: float | str | None = None) -> None:
         """Wait until no process is in the group or below.
