@@ -17,8 +17,8 @@ from tests.systemd.conftest import IS_ROOT, USER, Run
 _DROP_IN = Path("/etc/systemd/system/user@.service.d")
 _ATTEMPT = """
 try:
-    with cgctl.Group(sys.argv[1], cpuset="0", cpu=0.5, join=False) as group:
-        tell(limits=[group.limits().cpuset.cpus, group.limits().cpu.max], paths=list(group.paths().values()))
+    with cgctl.Group(sys.argv[1], io={"/dev/vdb": "10M"}, cpu=0.5, cpuset="0", join=False) as group:
+        tell(held=[group.read(name) for name in ("cpuset.cpus", "cpu.max", "io.max")])
 except cgctl.CgctlError as error:
     tell(kind=type(error).__name__, text=str(error))
 """
@@ -94,4 +94,6 @@ def test_drop_in(run: Run, drop_in: Path) -> None:
     after = run(_ATTEMPT, user=True)
 
     assert (drop_in / "delegate.conf").read_text(encoding="ascii") == "[Service]\nDelegate=cpu cpuset io memory pids\n"
-    assert after["limits"] == ["0", 0.5]
+    cpus, quota, rates = after["held"]
+    assert (cpus, quota) == ("0\n", "50000 100000\n")
+    assert "rbps=10485760 wbps=10485760" in rates
