@@ -62,10 +62,9 @@ def _cases(system: cgctl.System) -> Iterator[str]:
         runtime = "Kubernetes"
     if runtime is not None:
         yield f"a container{f' ({runtime})' if runtime else ''}"
-    if not cgroup_namespace().is_first:
-        yield (
-            "a cgroup namespace of its own" if not cgroup_namespace().is_of_init else "a cgroup namespace, of PID 1 too"
-        )
+    namespace = cgroup_namespace()
+    if not namespace.is_first:
+        yield f"a cgroup namespace {'with PID 1' if namespace.is_of_init else 'of its own'}"
     if hierarchy.read_only:
         yield "a read-only cgroup filesystem"
     if hierarchy.directory(system.membership().get(hierarchy.label, "/..")) is None:
