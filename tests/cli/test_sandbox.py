@@ -123,12 +123,14 @@ class TestRun:
 
     def test_everything(self, command: CommandLine, app: str) -> None:
         """Its own name, processes, files and namespaces; and ``cd ..`` leads nowhere."""
-        script = "hostname; cd ..; cd ..; pwd; readlink /proc/self/ns/*; ps -e -o pid=,comm=; true"
+        script = "hostname; cat /proc/uptime; cd ..; cd ..; pwd; readlink /proc/self/ns/*; ps -e -o pid=,comm=; true"
         flags = ["--rootfs", app, "--namespaces", "all", "--hostname", "test01", "-m", "512m", "--cpus", "1"]
+        flags += ["--time-offset", "boottime=+7d"]
         done = command("run", *flags, "bash", "-c", script)
-        name, place, *rest = done.stdout.splitlines()
+        name, uptime, place, *rest = done.stdout.splitlines()
 
         assert (done.returncode, done.stderr, name, place) == (0, "", "test01", "/")
+        assert float(uptime.split()[0]) > 7 * 86_400
         assert not {os.readlink(f"/proc/self/ns/{kind}") for kind in os.listdir("/proc/self/ns")} & {*rest}
         assert [line.split() for line in rest[-2:]] == [["1", "bash"], [rest[-1].split()[0], "ps"]]
         assert command.left() == []

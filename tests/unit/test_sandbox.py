@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from cgctl.errors import SpecError
@@ -63,6 +64,15 @@ class TestSpec:
 
         assert one == other == pickle.loads(pickle.dumps(one))  # noqa: S301 - our own
         assert hash(one) == hash(other)
+
+    def test_can_be_changed(self) -> None:
+        """attrs.evolve leaves the rest as it is."""
+        mounts = [Mount("/x", type="tmpfs"), Mount("/y", "z", read_only=True)]
+        keywords: dict[str, Any] = {"tmp": "1M", "mounts": mounts, "capabilities": ["CHOWN"], "join": {"net": 7}}
+        one = Sandbox(time_offsets={"boottime": "7d"}, uid_map=(0, 5, 1), gid_map=(0, 6, 1), **keywords)
+
+        assert attrs.evolve(one, hostname="x") == attrs.evolve(attrs.evolve(one, hostname="x"), hostname="x")
+        assert attrs.evolve(attrs.evolve(one, hostname="x"), hostname=None) == one
 
     @pytest.mark.parametrize(
         ("offset", "usec"), [("+7d", 604_800_000_000), ("-50ms", -50_000), (-1.5, -1_500_000), (2, 2_000_000), ("0", 0)]

@@ -254,8 +254,16 @@ def _overlay(value: Any) -> str | bool:
     return value if isinstance(value, bool) else str(_outside(value, "overlay"))
 
 
+class _Offsets(tuple[tuple[str, int], ...]):
+    """Offsets in microseconds: attrs.evolve() hands them to the converter again."""
+
+    __slots__ = ()
+
+
 def _offsets(value: Any) -> tuple[tuple[str, int], ...]:
-    """Read ``{"boottime": "+7d"}`` into microseconds."""
+    """Read ``{"boottime": "+7d"}`` into microseconds; what was read before stays as it is."""
+    if isinstance(value, _Offsets):
+        return value
     found = {}
     for clock, offset in dict(value or {}).items():
         if clock not in {"boottime", "monotonic"}:
@@ -267,7 +275,7 @@ def _offsets(value: Any) -> tuple[tuple[str, int], ...]:
         elif isinstance(offset, int | float) and offset < 0:
             sign, rest = -1, -offset
         found[clock] = sign * parse_duration(rest, f"time_offsets[{clock!r}]")
-    return tuple(sorted(found.items()))
+    return _Offsets(sorted(found.items()))
 
 
 def _uid_map(value: Any) -> tuple[IdMap, ...] | None:
@@ -366,7 +374,7 @@ class Sandbox:
     read_only_paths: tuple[str, ...] = attrs.field(default=READ_ONLY, converter=_paths)
     hostname: str | None = attrs.field(default=None, converter=_hostname)
     domainname: str | None = attrs.field(default=None, converter=_domainname)
-    time_offsets: tuple[tuple[str, int], ...] = attrs.field(default=(), converter=_offsets)
+    time_offsets: tuple[tuple[str, int], ...] = attrs.field(default=_Offsets(), converter=_offsets)
     network: Literal["none", "host"] | Veth | None = None
     uid_map: tuple[IdMap, ...] | None = attrs.field(default=None, converter=_uid_map)
     gid_map: tuple[IdMap, ...] | None = attrs.field(default=None, converter=_gid_map)
