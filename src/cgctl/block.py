@@ -86,7 +86,10 @@ class Block:
 
     def _end(self, on_exit: str) -> None:
         address = self.existence.now()
-        if self.populated or on_exit == "keep":
+        if self.populated:
+            self.existence.release()
+            return
+        if on_exit == "keep":
             self.existence.keep()
             return
         if on_exit == "wait" and (places := address.existing()):

@@ -108,7 +108,7 @@ class Existence:
                 with owning.steady(address):
                     self._make_once(address, ephemeral=ephemeral)
             except BaseException as error:
-                self._release()
+                self.release()
                 again = _is_overtaken(error) or (
                     isinstance(error, GroupExistsError) and owning.end_orphan(filesystem, address.existing())
                 )
@@ -129,7 +129,7 @@ class Existence:
             msg = f"group {address.name!r} is there already ({where}); choose another name, or pass exist_ok=True"
             raise GroupExistsError(msg)
         claim = owning.claim(filesystem, there, ephemeral=ephemeral)
-        self.mark = claim.mark
+        self.mark = claim.mark if claim.mine else None
         # The helper is told before anything is made, so that a kill in between leaves nothing.
         if ephemeral and claim.mine and claim.mark and isinstance(filesystem, KernelFilesystem):
             directories = address.base.directories.values()
@@ -157,7 +157,7 @@ class Existence:
         with _tree_lock:
             owning.remove_above(address, undo=settle)
         self.address = None
-        self._release()
+        self.release()
 
     def kill_and_remove(self, *, settle: bool = True) -> None:
         """Kill what is in the group, and remove it if it is still there.
@@ -177,16 +177,17 @@ class Existence:
             else:
                 owning.remove_above(address, undo=settle)
         finally:
-            self._release()
+            self.release()
 
     def keep(self) -> None:
         """Let the group outlive this process, whatever becomes of it."""
         if self.mark is not None:
             address = self.now()
             owning.disown(address.system.filesystem, address.existing().values(), self.mark)
-        self._release()
+        self.release()
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Leave the group to its mark: it is not for this object to remove, or is gone."""
         self.mark = None
         if self.token is not None:
             from cgctl import guarding  # noqa: PLC0415 - the launcher is needed here only

@@ -161,9 +161,21 @@ class TestMarks:
         make(name=f"/{name}")
         before = _marks(name)
 
-        scripts.run("cgctl.Group(sys.argv[1], exist_ok=True).create()", f"/{name}")
+        for how in (".create()", ".__enter__().__exit__(None, None, None)"):
+            scripts.run(f'cgctl.Group(sys.argv[1], exist_ok=True, on_exit="keep", join=False){how}', f"/{name}")
 
-        assert _marks(name) == before
+            assert _marks(name) == before
+
+    def test_a_guest(self, make: Make, start: Start, name: str) -> None:
+        """A block in a group that held processes before leaves it and them, and what is to become of it."""
+        make(name=f"/{name}").add(start(payloads.SLEEPER).pid)
+        before = _marks(name)
+
+        with cgctl.Group(f"/{name}", exist_ok=True, join=False):
+            pass
+
+        assert {mark is None for mark in before | _marks(name)} == {False}
+        assert _lifetime(name) == LASTING
 
 
 def _mark(path: str) -> Mark:
