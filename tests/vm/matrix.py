@@ -30,7 +30,6 @@ RUNS = (
     "tests/kernel/test_chaos.py",
     "tests/kernel/test_crowd.py",
     "tests/kernel/test_lifecycle.py",
-    "tests/kernel/test_owner.py",
     "tests/kernel/test_run.py",
     "tests/kernel/test_plan_shell.py",
 )
