@@ -74,9 +74,11 @@ from cgctl.units import MAX
 
 if TYPE_CHECKING:
     from cgctl import convert, testing
+    from cgctl.launch.interface import Veth
     from cgctl.launch.looking import Namespace, namespaces
+    from cgctl.launch.mount import Mount
     from cgctl.launch.process import Process
-    from cgctl.launch.sandbox import Mount, Sandbox, Veth
+    from cgctl.launch.sandbox import Sandbox
     from cgctl.peaks import Peak
     from cgctl.rootfs import Rootfs
     from cgctl.runner import Completed, popen, run
@@ -157,13 +159,13 @@ __all__ = [
 # The launcher is needed only by those who launch, as root directories are: their imports wait until then.
 _LAZY = {
     "Completed": "cgctl.runner",
-    "Mount": "cgctl.launch.sandbox",
+    "Mount": "cgctl.launch.mount",
     "Namespace": "cgctl.launch.looking",
     "Peak": "cgctl.peaks",
     "Process": "cgctl.launch.process",
     "Rootfs": "cgctl.rootfs",
     "Sandbox": "cgctl.launch.sandbox",
-    "Veth": "cgctl.launch.sandbox",
+    "Veth": "cgctl.launch.interface",
     "namespaces": "cgctl.launch.looking",
     "popen": "cgctl.runner",
     "run": "cgctl.runner",

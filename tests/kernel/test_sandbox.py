@@ -7,9 +7,7 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +31,10 @@ def root(tmp_path: Path) -> Root:
 
 
 @pytest.fixture
-def kept() -> Iterator[Path]:
+def kept(tmp_path: Path) -> Path:
     """A directory that keeps the changes of an overlay."""
-    with tempfile.TemporaryDirectory(prefix="cgctl-kept-") as directory:
-        yield Path(directory)
+    (tmp_path / "kept").mkdir()
+    return tmp_path / "kept"
 
 
 def own(kind: str) -> str:

@@ -22,17 +22,13 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeAlias
 
 from cgctl.errors import LaunchError
-from cgctl.launch.blame import explain
+from cgctl.launch.birth import Made, timed_out
 from cgctl.launch.caller import identity, inherited
 from cgctl.launch.children import LATE_TIMEOUT_SEC, Deadline, abandon, abandoned, collect, forget, launch_step, reap
 from cgctl.launch.helper.cleanup import Guarded
-from cgctl.launch.idmap import write_maps
 from cgctl.launch.obstacles import of_namespaces
-from cgctl.launch.plan import plan
 from cgctl.launch.program import BOOT, NAME, pack
-from cgctl.launch.sandbox import Sandbox, Veth
 from cgctl.launch.spawn import Spawn, Spawned, encode, hint
-from cgctl.launch.veth import connect
 
 __all__ = ["Helper", "Home", "helper", "helpers"]
 
@@ -310,7 +306,7 @@ class Helper:
                 return
 
     def _time_out(self, what: str) -> NoReturn:
-        raise _timed_out(_ASK, f"it (pid {self.pid}) {what}; is it stopped?")
+        raise timed_out(_ASK, f"it (pid {self.pid}) {what}; is it stopped?")
 
     def _dead(self) -> bool:
         return bool(Deadline(0).wait(self._pidfd))
@@ -454,80 +450,6 @@ def _disown(pid: int, fds: Sequence[int]) -> NoReturn:
     raise LaunchError(_ASK, errno.EMFILE, hint="raise RLIMIT_NOFILE, or close descriptors")
 
 
-class Made:
-    """A child on its way to become the program.
-
-    Args:
-        pid: its process id.
-        pidfd: what stands for it.
-        report: where it tells how far it came.
-        status: where its init tells how it ended, if it has one.
-        go: where it waits for our part, if it does.
-    """
-
-    def __init__(self, pid: int, pidfd: int, report: int, status: int | None, go: int | None) -> None:
-        self._pid = pid
-        self._pidfd = pidfd
-        self._report = report
-        self._status = status
-        self._go = go
-
-    def await_exec(self, sandbox: Sandbox | None, deadline: Deadline) -> Spawned:
-        """Do our part, and read how far it came; only exec, or death, closes the pipe."""
-        try:
-            try:
-                self._prepare(sandbox)
-                told = _read_report(self._report, deadline)
-            except BaseException:
-                abandon(self._pidfd)
-                raise
-            finally:
-                os.close(self._report)
-            ready, failed, why = told.partition(b"E")
-            if failed:
-                reap(self._pidfd, block=True)
-                os.close(self._pidfd)
-                raise _failed(why, sandbox)
-        except BaseException:
-            if self._status is not None:
-                os.close(self._status)
-            raise
-        return Spawned(pid=self._pid, pidfd=self._pidfd, born=bool(ready), status=self._status)
-
-    def _prepare(self, sandbox: Sandbox | None) -> None:
-        if self._go is None or sandbox is None:
-            return
-        try:
-            if "user" in sandbox.kinds:
-                write_maps(self._pid, sandbox)
-            if isinstance(sandbox.network, Veth):
-                connect(self._pid, sandbox.network)
-            with suppress(BrokenPipeError):  # it was killed meanwhile, which the report will show
-                os.write(self._go, b"g")
-        finally:
-            os.close(self._go)
-
-
-def _failed(why: bytes, sandbox: Sandbox | None) -> LaunchError:
-    """Say which step of the child's failed."""
-    number, step, path = (part.decode(errors="surrogateescape") for part in why.split(b"\0", 2))
-    if step.startswith("sandbox ") and sandbox is not None:
-        failed = plan(sandbox).inside()[int(step.partition(" ")[2])]
-        return LaunchError(failed, int(number), filename=path or None, hint=explain(failed, int(number), path, sandbox))
-    return LaunchError(step, int(number), filename=path or None, hint=hint(step, int(number), path))
-
-
-def _read_report(report: int, deadline: Deadline) -> bytes:
-    told = b""
-    while deadline.wait(report):
-        data = os.read(report, select.PIPE_BUF)
-        if not data:
-            return told
-        told += data
-    msg = "wait for exec"
-    raise _timed_out(msg, "is the group, or one above it, frozen?")
-
-
 def _refused(number: int, step: str, request: Spawn) -> LaunchError:
     """Say what the helper could not do."""
     group = None
@@ -539,7 +461,3 @@ def _refused(number: int, step: str, request: Spawn) -> LaunchError:
     if request.sandbox is not None and request.sandbox.kinds and number in {errno.EPERM, errno.ENOSPC}:
         why = of_namespaces(request.sandbox.kinds)
     return LaunchError(where, number, filename=group, hint=why)
-
-
-def _timed_out(step: str, why: str) -> LaunchError:
-    return LaunchError(step, errno.ETIMEDOUT, hint=why)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import posixpath
-import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias, TypedDict
@@ -13,6 +10,8 @@ import attrs
 
 from cgctl.errors import SpecError, shown
 from cgctl.launch.capabilities import parse_capabilities
+from cgctl.launch.interface import Veth
+from cgctl.launch.mount import TMPFS_SIZE, Mount, parse_bytes, parse_inside, parse_outside
 from cgctl.units import parse_duration, parse_size
 
 __all__ = ["MASKED", "NAMESPACES", "READ_ONLY", "IdMap", "Mount", "Sandbox", "SandboxKeywords", "Veth"]
@@ -22,8 +21,6 @@ IdMap: TypeAlias = tuple[int, int, int]
 
 NAMESPACES: Final = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 
-_MOUNT_TYPES: Final = ("bind", "cgroup2", "devpts", "mqueue", "proc", "sysfs", "tmpfs")
-_TMPFS_SIZE: Final = "64M"
 _LONGEST_NAME: Final = 64  # __NEW_UTS_LEN
 _MOST_ID: Final = 2**32 - 2
 _FIELDS: Final = 3
@@ -40,161 +37,16 @@ READ_ONLY: Final = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys",
 """What a fresh ``/proc`` lets change of the whole machine, runc's list."""
 
 
-def _bytes(value: Any, what: str) -> int | None:
-    if value is None:
-        return None
-    size = parse_size(value, what)
-    if size == 0:
-        msg = f"{what}=0 is no limit to the kernel; give the bytes that may be taken"
-        raise SpecError(msg)
-    return size
-
-
-def _size(value: Any) -> int | None:
-    return _bytes(value, "size")
-
-
 def _tmp(value: Any) -> int | None:
-    return _bytes(value, "tmp")
+    return parse_bytes(value, "tmp")
 
 
 def _overlay_size(value: Any) -> int:
-    return _bytes(value, "overlay_size") or parse_size(_TMPFS_SIZE)
-
-
-def _path(value: object, what: str) -> str:
-    """Check an absolute path, without ``..``, and return it in its shortest form."""
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        msg = f"{what}={shown(value)}: not an absolute path; it is one inside, from the new root"
-        raise SpecError(msg)
-    if ".." in value.split("/"):
-        msg = f"{what}={shown(value)}: '..' is not allowed; name the place itself"
-        raise SpecError(msg)
-    return posixpath.normpath("/" + value.lstrip("/"))
-
-
-def _target(value: object) -> str:
-    path = _path(value, "target")
-    if path == "/":
-        msg = "target='/': the root is what root= says; mount below it"
-        raise SpecError(msg)
-    return path
-
-
-def _outside(value: Any, what: str) -> str | None:
-    """Check a path of the caller's."""
-    if value is None:
-        return None
-    path = value.__fspath__() if hasattr(value, "__fspath__") else value
-    if not isinstance(path, str) or not path or "\0" in path:
-        msg = f"{what}={shown(value)}: not a path"
-        raise SpecError(msg)
-    return path
-
-
-def _source(value: Any) -> str | None:
-    return _outside(value, "source")
+    return parse_bytes(value, "overlay_size") or parse_size(TMPFS_SIZE)
 
 
 def _root(value: Any) -> str | None:
-    return _outside(value, "root")
-
-
-@attrs.frozen
-class Mount:
-    """Something that is mounted for a program alone.
-
-    Attributes:
-        target: where, an absolute path inside. It must be there, except below what is mounted before.
-        source: the file or directory outside that is to be seen there; makes it a bind mount.
-        type: ``"bind"``, ``"tmpfs"``, ``"proc"``, ``"sysfs"``, ``"mqueue"``, ``"devpts"`` or ``"cgroup2"``.
-        read_only: whether nothing can be changed in it.
-        recursive: whether what is mounted below the source comes along.
-        noexec: whether programs in it cannot be executed.
-        nosuid: whether setuid bits in it mean nothing.
-        nodev: whether devices in it cannot be opened.
-        size: of a tmpfs, bytes or such as ``"64M"``, which is the default; what is written counts as memory.
-        mode: of a tmpfs, the permissions of its root.
-    """
-
-    target: str = attrs.field(converter=_target)
-    source: str | None = attrs.field(default=None, converter=_source)
-    type: str = attrs.field(default="bind", kw_only=True)
-    read_only: bool = attrs.field(default=False, kw_only=True)
-    recursive: bool = attrs.field(default=True, kw_only=True)
-    noexec: bool = attrs.field(default=False, kw_only=True)
-    nosuid: bool = attrs.field(default=True, kw_only=True)
-    nodev: bool = attrs.field(default=True, kw_only=True)
-    size: int | None = attrs.field(default=None, kw_only=True, converter=_size)
-    mode: int = attrs.field(default=0o1777, kw_only=True)
-
-    def __attrs_post_init__(self) -> None:
-        if self.type not in _MOUNT_TYPES:
-            msg = f"type={shown(self.type)}: not a kind of mount; they are {', '.join(_MOUNT_TYPES)}"
-            raise SpecError(msg)
-        if (self.type == "bind") != (self.source is not None):
-            msg = f"{self.target}: a bind mount has a source, and nothing else has one"
-            raise SpecError(msg)
-        if self.size is not None and self.type != "tmpfs":
-            msg = f"{self.target}: size is for tmpfs"
-            raise SpecError(msg)
-        if self.type == "tmpfs" and self.size is None:
-            object.__setattr__(self, "size", parse_size(_TMPFS_SIZE))
-
-
-_LONGEST_INTERFACE: Final = 15  # IFNAMSIZ - 1
-_INTERFACE: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{_LONGEST_INTERFACE}}}", re.ASCII)
-
-
-@attrs.frozen(kw_only=True)
-class Veth:
-    """A network of two: an interface of the program's own, whose other end is in the caller's network.
-
-    Attributes:
-        address: the program's, with the length of the network's prefix: ``"10.0.0.2/24"``.
-        gateway: the address of the caller's end, and of the program's default route; of the bridge, where there is one.
-        name: of the interface inside.
-        bridge: an interface of the caller's network that the caller's end becomes a port of.
-        host_name: of the caller's end; by default one with the program's process id.
-    """
-
-    address: str
-    gateway: str | None = None
-    name: str = "eth0"
-    bridge: str | None = None
-    host_name: str | None = None
-
-    def __attrs_post_init__(self) -> None:
-        for what, name in (("name", self.name), ("bridge", self.bridge), ("host_name", self.host_name)):
-            if name is not None and (_INTERFACE.fullmatch(name) is None or name in {".", ".."}):
-                msg = f"{what}={shown(name)}: not the name of an interface, 1 to {_LONGEST_INTERFACE} characters"
-                raise SpecError(msg)
-        try:
-            network = ipaddress.ip_interface(self.address).network
-        except ValueError:
-            msg = f"address={shown(self.address)}: not an address with a prefix, such as '10.0.0.2/24'"
-            raise SpecError(msg) from None
-        if "/" not in self.address:
-            msg = f"address={shown(self.address)}: without the length of a prefix; give such as '10.0.0.2/24'"
-            raise SpecError(msg)
-        try:
-            outside = self.gateway is not None and ipaddress.ip_address(self.gateway) not in network
-        except ValueError:
-            msg = f"gateway={shown(self.gateway)}: not an address"
-            raise SpecError(msg) from None
-        if outside or self.gateway == self.ip:
-            msg = f"gateway={shown(self.gateway)}: it is another address of the network {network}"
-            raise SpecError(msg)
-
-    @property
-    def ip(self) -> str:
-        """The program's address alone."""
-        return self.address.partition("/")[0]
-
-    @property
-    def prefix(self) -> int:
-        """The length of the network's prefix."""
-        return int(self.address.partition("/")[2])
+    return parse_outside(value, "root")
 
 
 def _names(value: Any) -> frozenset[str]:
@@ -245,13 +97,13 @@ def _join(value: Any) -> tuple[tuple[str, Any], ...]:
         if not (is_pid or is_path or hasattr(what, "fileno")):
             msg = f"join[{kind!r}]={shown(what)}: give a process id, a path such as /run/netns/x, or an open file"
             raise SpecError(msg)
-        found.append((kind, _outside(what, f"join[{kind!r}]") if is_path else what))
+        found.append((kind, parse_outside(what, f"join[{kind!r}]") if is_path else what))
     # The user namespace first: it gives the right to the others.
     return tuple(sorted(found, key=lambda item: (item[0] != "user", item[0])))
 
 
 def _overlay(value: Any) -> str | bool:
-    return value if isinstance(value, bool) else str(_outside(value, "overlay"))
+    return value if isinstance(value, bool) else str(parse_outside(value, "overlay"))
 
 
 class _Offsets(tuple[tuple[str, int], ...]):
@@ -320,7 +172,7 @@ def _mounts(value: Iterable[Mount]) -> tuple[Mount, ...]:
 
 
 def _paths(value: Iterable[str]) -> tuple[str, ...]:
-    return tuple(_path(each, "a masked or read-only path") for each in value)
+    return tuple(parse_inside(each, "a masked or read-only path") for each in value)
 
 
 @attrs.frozen(kw_only=True)
@@ -365,7 +217,7 @@ class Sandbox:
     root: str | None = attrs.field(default=None, converter=_root)
     join: tuple[tuple[str, Any], ...] = attrs.field(default=(), converter=_join)
     overlay: bool | str = attrs.field(default=False, converter=_overlay)
-    overlay_size: int = attrs.field(default=parse_size(_TMPFS_SIZE), converter=_overlay_size)
+    overlay_size: int = attrs.field(default=parse_size(TMPFS_SIZE), converter=_overlay_size)
     chroot: bool = False
     read_only: bool = False
     mounts: tuple[Mount, ...] = attrs.field(default=(), converter=_mounts)
