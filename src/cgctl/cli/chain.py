@@ -14,7 +14,7 @@ from cgctl import claim, members
 from cgctl.address import Address
 from cgctl.cli.checks import Bench, Finding, failure
 from cgctl.layout import Hierarchy
-from cgctl.systemd.delegation import Writer, cgroup_namespace, in_charge
+from cgctl.systemd.delegation import Writer, cgroup_namespace, in_charge, managed
 
 __all__ = ["case", "place"]
 
@@ -107,9 +107,10 @@ def _systemd(bench: Bench) -> Finding:
     told = _DELEGATION[before] if before else "delegates nothing of v1 to ordinary users"
     if bench.trial is None:
         return failure(name, bench.trouble or cgctl.CgctlError(told))
-    now = bench.trial.system.own_directories()[0].get(_first(bench.system).label)
-    was = bench.system.base.directories.get(_first(bench.system).label)
-    moved = f"; asked for a scope: {now}" if now != was and claim.is_ours(bench.trial.address) else ""
+    label = managed(bench.system.layout)[0].label
+    now, was = bench.trial.system.own_directories()[0].get(label), bench.system.base.directories.get(label)
+    asked = now != was and before in {Writer.SYSTEMD, Writer.USER_MANAGER}
+    moved = f"; asked for a scope: {now}" if asked else ""
     return Finding(name=name, ok=True, found=f"{told}{moved}")
 
 
