@@ -184,9 +184,6 @@ class _Pruner:
     def _leaf(self, leaf: str) -> Found:
         above = leaf.rpartition("/")[0]
         found = Found(directories=(leaf,), lifetime="supervisor")
-        mark = Mark.parse(self._filesystem.getxattr(above, OWNER))
-        if mark is not None and not self._owners.ended(mark):
-            return attrs.evolve(found, reason=f"{above} is of process {mark.pid}, which lives")
         if self._needed(above, but=leaf):
             return attrs.evolve(found, reason="there are groups beside it")
         found = attrs.evolve(found, orphan=True)
