@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import cgctl
 from tests.kernel import lacks, payloads, scripts
 from tests.kernel.conftest import Make, Start
+from tests.kernel.inside import is_alive
 from tests.kernel.pace import DEAD_SEC, GONE_SEC, eventually
 
 pytestmark = pytest.mark.host
@@ -141,6 +143,34 @@ def test_kill_of_what_is_frozen(frozen: tuple[str, ...], machine: cgctl.System, 
         before = sum(psutil.Process(other.pid).cpu_times()[:2])
         time.sleep(0.05)
         assert sum(psutil.Process(other.pid).cpu_times()[:2]) == before
+
+
+def test_the_owner_of_what_is_frozen_from_above_is_killed(machine: cgctl.System, make: Make, name: str) -> None:
+    """What a killed caller had running below a frozen group ends, and its group goes; the one above stays as it was."""
+    above = make(name=f"/{name}", system=machine)
+    script = """
+    import attrs
+    system = cgctl.System.detect()
+    hierarchies = tuple(each for each in system.layout.hierarchies if each.label in sys.argv[2:])
+    system = attrs.evolve(system, layout=attrs.evolve(system.layout, hierarchies=hierarchies))
+    group = cgctl.Group(sys.argv[1], system=system, join=False).__enter__()
+    process = group.popen(payloads.SLEEPER, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    tell(sleeper=process.pid)
+    time.sleep(600)
+    """
+    labels = [each.label for each in machine.layout.hierarchies]
+    with scripts.start(script, f"/{name}/below", *labels) as process:
+        try:
+            assert process.stdout is not None
+            sleeper = json.loads(process.stdout.readline())["sleeper"]
+            above.freeze()
+        finally:
+            process.kill()
+            process.wait()
+    assert eventually(lambda: not is_alive(sleeper), DEAD_SEC)
+    assert eventually(lambda: not above.children(), GONE_SEC)
+    above.thaw()
 
 
 def test_whoever_is_moved_out_goes_on(machine: cgctl.System, start: Start, make: Make) -> None:

@@ -14,7 +14,7 @@ from cgctl.owner.mark import EPHEMERAL, WAY, Mark, has_ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from cgctl.filesystem import Lock, Remover
 
@@ -270,6 +270,26 @@ def _kill(files: Remover, groups: Sequence[str]) -> None:
             os.close(pidfd)
     for group in frozen:  # on v1, a frozen task does not die
         _told(files, f"{group}/freezer.state", b"THAWED")
+    _let_out(files, frozen, still & pidfds.keys())
+
+
+def _let_out(files: Remover, groups: Sequence[str], dying: Collection[int]) -> None:
+    """Move those who are frozen from above to where nobody is: they go on, and the first thing they do is to die."""
+    for group in groups:
+        running = _running(files, group)
+        if running != group:
+            for pid in members(files, [group]).intersection(dying):
+                _told(files, f"{running}/cgroup.procs", b"%d" % pid)
+
+
+def _running(files: Remover, group: str) -> str:
+    """Return a group, or the nearest one above it that v1's freezer does not hold; the root has no state."""
+    try:
+        while files.read(f"{group}/freezer.state") != b"THAWED\n":
+            group = group.rpartition("/")[0]
+    except OSError:
+        pass
+    return group
 
 
 def _told(files: Remover, path: str, data: bytes) -> bool:
