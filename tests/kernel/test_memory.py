@@ -43,7 +43,7 @@ class TestHigh:
         """A program that goes beyond ``high`` is held back and counted, and lives."""
         lacks.require("v2 memory")
         group = make(memory=Memory(high="16M", swap_max=0))
-        done = group.run(payloads.hog(20), timeout=PATIENCE_SEC, capture_output=True)
+        done = group.run(payloads.hog(16), timeout=PATIENCE_SEC, capture_output=True)
         events = _stats(group).events
 
         assert (done.oom_killed, done.stdout) == (False, b"ready\n")
