@@ -58,7 +58,7 @@ def _interfaces(group: Group) -> str:
 
 
 # As sscanf("%16s %u") reads it: a name of IFNAMSIZ characters may go over into the number.
-_PRIORITY: Final = re.compile(rf"[{BLANKS}]*(\S{{1,16}})[{BLANKS}]*(\d.*)", re.DOTALL)
+_PRIORITY: Final = re.compile(rf"[{BLANKS}]*(\S{{1,16}}+)[{BLANKS}]*(\d.*)", re.DOTALL)
 
 
 def _set_priority(group: Group, text: str) -> None:
