@@ -42,7 +42,28 @@ DEVICES = (
     "tests/kernel/test_device_programs.py",
     "tests/kernel/test_devices.py",
 )
-FULL = ("tests/contract", "tests/kernel")
+FULL = (
+    *RUNS,
+    *DEVICES,
+    *(
+        f"tests/kernel/test_{name}.py"
+        for name in (
+            *(
+                "cpu",
+                "delegation",
+                "evacuation",
+                "killed_caller",
+                "leaks",
+                "paths",
+                "popen",
+                "refusals",
+                "system",
+                "with",
+            ),
+        )
+    ),
+)
+SANDBOXES = (*SPINE, "tests/kernel/test_sandbox.py", "tests/kernel/test_security.py")
 SYSTEMD = (*SPINE, "tests/systemd")
 _SCOPE = "tests/systemd/test_scope.py"
 SCOPES = (*SPINE, *(f"{_SCOPE}::test_{name}" for name in ("with", "run", "reload", "forked_children_share_it")))
@@ -107,7 +128,9 @@ def _cells() -> tuple[Cell, ...]:
         Cell("6.12", "hybrid", ROWS),
         Cell("5.10", "v1-separate", ROWS),
         Cell("6.12", "v1", ROWS, lacks=compiled_out),
-        *(Cell(kernel, "v2", big=True) for kernel in ("6.18", "6.1")),
+        Cell("6.18", "v2", SANDBOXES),
+        Cell("6.1", "v2", (*SPINE, "tests/kernel/test_container.py")),
+        *(Cell(kernel, "v2", FILES, big=True) for kernel in ("6.18", "6.1")),
         Cell("6.1", "hybrid"),
         Cell("6.12", "systemd", SYSTEMD),
         Cell("6.12", "systemd", SCOPES, user=True, lacks=not_delegated),
