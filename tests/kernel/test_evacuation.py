@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import cgctl
+from cgctl.owner.orphans import prune
 from tests.kernel import lacks, scripts
 from tests.kernel.conftest import Make
+from tests.kernel.pace import eventually
 
 pytestmark = pytest.mark.host
 
@@ -250,3 +256,30 @@ def test_killed_in_the_supervisor(home: str) -> None:
 
     assert facts["forks"] == 9
     assert facts["after"] == {"where": home, "enabled": [], "below": []}
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["alone", "with its helper"])
+def test_killed_with_memory_enabled(home: str, both: bool) -> None:  # noqa: FBT001 - both are shown
+    """The controllers of a killed caller go off again, and its leaf goes: by its helper, or by ``--prune``."""
+    script = """
+        import cgctl.guarding
+        cgctl.Group("a", memory="64M", join=False).__enter__()
+        tell(look=look(), home=home, helper=cgctl.guarding.own_helper().pid)
+        time.sleep(600)
+        """
+    with scripts.start(_ENTER + textwrap.dedent(script), home, env={"CGCTL_BASE": ""}) as process:
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        for pid in [facts["helper"], process.pid] if both else [process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        process.communicate()
+    assert facts["look"] == {"where": f"{home}/supervisor", "enabled": ["memory"], "below": ["a", "supervisor"]}
+
+    if both:
+        system = cgctl.System.detect()
+        found = prune(system.filesystem, [os.path.dirname(facts["home"])])
+        assert {each.lifetime for each in found if each.removed} == {"ephemeral", "supervisor"}
+
+    control = Path(facts["home"], "cgroup.subtree_control")
+    assert eventually(lambda: not control.read_text(encoding="utf-8").strip())
+    assert eventually(lambda: not any(path.is_dir() for path in Path(facts["home"]).iterdir()))
