@@ -188,20 +188,23 @@ class TestEnter:
         flags = ["--rootfs", app, "--namespaces", "all", "--hostname", "test01", "--name", "inhabited", "-m", "64m"]
         script = "echo ready; while :; do read -t 1; done"
         with command.start("run", *flags, "bash", "-c", script, stdin=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            pid = command.group("inhabited").pids()[0]
-            kinds = os.listdir("/proc/self/ns")
-            ask = ["bash", "-c", "hostname; readlink /proc/self/ns/*"]
-            expected = ["test01", *(os.readlink(f"/proc/{pid}/ns/{kind}") for kind in sorted(kinds))]
-            for target in ("inhabited", str(pid)):
-                done = command("enter", target, "--", *ask)
-                assert (done.returncode, done.stderr) == (0, "")
-                assert done.stdout.splitlines() == expected
-            assert command("enter", "inhabited", "no-such-program").returncode == 127
-            assert command("enter", "inhabited", "bash", "-c", "kill -9 $$").returncode == 137
-            process.terminate()
-            process.communicate(timeout=30)
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+                pid = command.group("inhabited").pids()[0]
+                kinds = sorted(os.listdir("/proc/self/ns"))
+                ask = ["bash", "-c", "hostname; readlink /proc/self/ns/*"]
+                expected = ["test01", *(os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds)]
+                for target in ("inhabited", str(pid)):
+                    done = command("enter", target, "--", *ask)
+                    assert (done.returncode, done.stderr) == (0, "")
+                    assert done.stdout.splitlines() == expected
+                assert command("enter", "inhabited", "no-such-program").returncode == 127
+                assert command("enter", "inhabited", "bash", "-c", "kill -9 $$").returncode == 137
+                assert command("enter", "inhabited", "--").returncode == 125
+            finally:
+                process.terminate()
+                process.communicate(timeout=30)
         assert command.left() == []
 
     @pytest.mark.parametrize("target", ["no-such-group", "99999999"])

@@ -31,6 +31,11 @@ def enter(target: str, command: tuple[str, ...], cap_add: tuple[str, ...], **fla
 
     As nsenter does, and within the group's limits. It has no capability but those that --cap-add keeps.
     """
+    if command[0] == "--":  # behind TARGET, click takes it for an argument
+        command = command[1:]
+    if not command:
+        msg = "missing argument COMMAND"
+        raise click.UsageError(msg)
     group, pid = _target(target)
     join = {each.kind: pid for each in cgctl.namespaces(pid) if not each.shared}
     capabilities = "all" if [each.lower() for each in cap_add] == ["all"] else cap_add or None
