@@ -124,18 +124,18 @@ class TestSwap:
         assert done.stats.memory.swap_current == 0
 
     def test_swap_events(self, make: Make) -> None:
-        """The limit of swap, and the mark above which the group is throttled, count."""
-        lacks.require("v2 memory")
-        limited, throttled = (
-            make(memory=Memory(max="16M", swap_max="4M")),
-            make(memory=Memory(max="16M", swap_high="2M")),
-        )
-        limited.run(payloads.hog(32))
-        throttled.run(payloads.hog(24), timeout=PATIENCE_SEC / 4)
-        events = [_stats(group).swap_events or cgctl.SwapEvents() for group in (limited, throttled)]
+        """Going beyond the mark above which the group is throttled is counted; so is being refused, if it is tried.
 
-        assert [bool(each.max) for each in events] == [True, False]
-        assert [bool(each.high) for each in events] == [False, True]
+        Whether the kernel tries to swap where it knows that no more is allowed is a matter of chance.
+        """
+        lacks.require("v2 memory")
+        group = make(memory=Memory(max="16M", swap_high="2M"))
+        group.run(payloads.hog(24), timeout=PATIENCE_SEC / 4)
+        events = _stats(group).swap_events
+
+        assert events is not None
+        assert events.high
+        assert events.max == 0
 
     def test_reclaim_to_swap(self, make: Make) -> None:
         """Memory in use goes to swap on demand."""
