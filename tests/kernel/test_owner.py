@@ -257,6 +257,7 @@ with contextlib.ExitStack() as stack:
 
     def test_with_a_group_of_a_living_owner(self, leave: Leave, name: str) -> None:
         """An orphan is left while somebody else has a group in it."""
+        cgctl.Group(f"/{name}-before").create().remove()  # this process has looked already
         leave(self.SLEEPS)
         with cgctl.Group(f"/{name}/mine", join=False):
             found = _prune(name)

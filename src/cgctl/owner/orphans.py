@@ -128,7 +128,7 @@ def prune(filesystem: Filesystem, roots: Sequence[str], *, dry_run: bool = False
             seen.look(filesystem, directory)
     pruner = _Pruner(filesystem, dry_run=dry_run)
     return [
-        *(pruner.unmarked(directory) for directory in _deepest_first(seen.unmarked)),
+        *pruner.unmarked(seen.unmarked),
         *pruner.groups({text: dirs for text, dirs in seen.groups.items() if not text.startswith(WAY)}),
         *pruner.ways_and_leaves(
             {text: dirs for text, dirs in seen.groups.items() if text.startswith(WAY)}, seen.leaves
@@ -146,13 +146,21 @@ class _Pruner:
         # What was removed, or would have been.
         self._gone: set[str] = set()
 
-    def unmarked(self, directory: str) -> Found:
-        """Prune a group that was never marked."""
-        found = Found(directories=(directory,), lifetime="unmarked", orphan=True)
-        return self._end(found, _never_marked(self._filesystem, directory))
+    def unmarked(self, directories: Iterable[str]) -> Iterator[Found]:
+        """Prune groups that were never marked."""
+        yield from self._end(
+            [
+                (
+                    Found(directories=(directory,), lifetime="unmarked", orphan=True),
+                    _never_marked(self._filesystem, directory),
+                )
+                for directory in directories
+            ]
+        )
 
     def groups(self, groups: Mapping[bytes, Sequence[str]]) -> Iterator[Found]:
         """Prune groups that were made for their own sake, those below others first."""
+        orphans: list[tuple[Found, Remains]] = []
         for text in sorted(groups, key=lambda text: -max(map(_depth, groups[text]))):
             found, mark = self._owned(text, groups[text])
             if found.reason or mark is None:
@@ -160,7 +168,11 @@ class _Pruner:
                 continue
             reason = obstacle(self._filesystem, groups[text], text)
             found = attrs.evolve(found, orphan=not reason or mark.lifetime == EPHEMERAL, reason=reason)
-            yield self._end(found, Remains(self._filesystem, groups[text], text)) if found.orphan else found
+            if found.orphan:
+                orphans.append((found, Remains(self._filesystem, groups[text], text)))
+            else:
+                yield found
+        yield from self._end(orphans)
 
     def ways_and_leaves(self, ways: Mapping[bytes, Sequence[str]], leaves: Sequence[str]) -> Iterator[Found]:
         """Prune what was made on the way to groups, and undo the emptying of groups; those below others first."""
@@ -176,7 +188,7 @@ class _Pruner:
         if self._needed(directory):
             return attrs.evolve(found, reason="there are groups below it")
         found = attrs.evolve(found, orphan=True)
-        if self._dry_run or remove_way(self._filesystem, directory):
+        if self._dry_run or remove_way(self._filesystem, directory) or self._is_gone(directory):
             self._gone.add(directory)
             return attrs.evolve(found, removed=not self._dry_run)
         return attrs.evolve(found, reason=_REFUSED)
@@ -187,7 +199,7 @@ class _Pruner:
         if self._needed(above, but=leaf):
             return attrs.evolve(found, reason="there are groups beside it")
         found = attrs.evolve(found, orphan=True)
-        if self._dry_run or settle(self._filesystem, above):
+        if self._dry_run or settle(self._filesystem, above) or self._is_gone(leaf):
             self._gone.add(leaf)
             return attrs.evolve(found, removed=not self._dry_run)
         return attrs.evolve(found, reason=_REFUSED)
@@ -206,21 +218,27 @@ class _Pruner:
         found = Found(directories=tuple(directories), lifetime=mark.lifetime.decode(), owner=mark.pid, reason=reason)
         return found, mark
 
-    def _end(self, found: Found, remains: Remains) -> Found:
+    def _end(self, orphans: Sequence[tuple[Found, Remains]]) -> Iterator[Found]:
+        """End groups, all at once: processes take their time to die."""
         if not self._dry_run:
-            end([remains], patience=_PRUNE_SEC)
-            if remains.directories:
-                return attrs.evolve(found, reason=remains.reason)
-        self._gone.update(found.directories)
-        return attrs.evolve(found, removed=not self._dry_run)
+            end([remains for _, remains in orphans], patience=_PRUNE_SEC)
+        for found, remains in orphans:
+            if self._dry_run or not remains.directories:
+                self._gone.update(found.directories)
+                yield attrs.evolve(found, removed=not self._dry_run)
+            else:
+                yield attrs.evolve(found, reason=remains.reason)
+
+    def _is_gone(self, directory: str) -> bool:
+        try:
+            self._filesystem.count(directory)
+        except OSError:
+            return True
+        return False
 
     def _needed(self, directory: str, but: str = "") -> bool:
         below = {f"{directory}/{name}" for name in children(self._filesystem, directory)}
         return bool(below - self._gone - {but})
-
-
-def _deepest_first(directories: Iterable[str]) -> list[str]:
-    return sorted(directories, key=lambda directory: -_depth(directory))
 
 
 def _depth(directory: str) -> int:
