@@ -890,17 +890,21 @@ class TestGuard:
         del place
         in_child(child)
 
-    def test_never_a_root(self, place: Place) -> None:
-        """A path that is no group is not touched, whoever asks for it."""
+    def test_never_a_root(self, place: Place, tmp_path: Path) -> None:
+        """A path that is no group is not touched, whoever asks for it, nor is what is below it."""
+        # As /tmp is: the sign of a group that is yet to be marked.
+        sticky, below = tmp_path / "sticky", tmp_path / "sticky" / "empty"
+        below.mkdir(parents=True)
+        sticky.chmod(0o1777)
 
         def child() -> None:
-            helper().guard(own(EPHEMERAL), ["/", "/tmp", "/sys/fs/cgroup", os.getcwd()])  # noqa: S108
+            helper().guard(own(EPHEMERAL), ["/", str(sticky), "/sys/fs/cgroup", os.getcwd()])
             time.sleep(0.05)
 
         with forked(child) as (pid, errors):
             assert errors.read() == ""
             os.waitpid(pid, 0)
-        assert os.path.isdir("/tmp")  # noqa: S108
+        assert not until(lambda: not below.is_dir(), 0.3)
         assert run(["true"], place)[0] == 0
 
     def test_helpers_end(self, place: Place) -> None:

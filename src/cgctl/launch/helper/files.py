@@ -60,7 +60,9 @@ class Files:
             raise
 
     def unfinished(self, path: str) -> bool:
-        """Tell whether a group is yet to be marked."""
+        """Tell whether a group is yet to be marked; what is no group at all is ``ENOENT``."""
+        # The sign is the sticky bit, which /tmp has too: nothing but a group may ever be taken for one.
+        os.stat(f"{path}/cgroup.procs", follow_symlinks=False)
         return bool(os.stat(path, follow_symlinks=False).st_mode & stat.S_ISVTX)
 
     def lock(self, path: str, *, exclusive: bool, timeout: float = 1.0) -> Lock:
