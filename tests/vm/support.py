@@ -60,7 +60,7 @@ def page(found: Mapping[Cell, Iterable[Result]]) -> str:
     reasons: dict[str, str] = {}
     features = [["kernel", "layout", *FEATURES.values()]]
     settings: dict[str, dict[str, str]] = {}
-    for cell in sorted((cell for cell in CELLS if cell.tests != FILES), key=_order):
+    for cell in sorted((cell for cell in CELLS if cell.tests != FILES and not cell.part), key=_order):
         mine = {one.test: one for one in found[cell]}
         spine = [_mark(mine.get(f"{_SPINE}{test}"), reasons) for test in FEATURES]
         features.append([cell.kernel, _layout(cell), *spine])
