@@ -6,19 +6,59 @@ Deterministic: page cache is dropped before anybody is killed, and the victim is
 from __future__ import annotations
 
 from collections.abc import Iterator
+from errno import ESRCH
 from typing import TYPE_CHECKING, Final
 
 from cgctl.fake.parse import UNLIMITED_PAGES
-from cgctl.fake.task import SIGKILL
+from cgctl.fake.refusal import refuse
 from cgctl.fake.tree import Group
+from cgctl.units import parse_size
 
 if TYPE_CHECKING:
     from cgctl.fake.task import Task
 
-__all__ = ["charge", "charged", "effective", "fits", "held", "reclaim", "reclaim_to_high", "shrink", "uncharge"]
+__all__ = [
+    "allocate",
+    "charge",
+    "charged",
+    "effective",
+    "fits",
+    "free",
+    "held",
+    "reclaim",
+    "reclaim_to_high",
+    "shrink",
+    "uncharge",
+]
 
+_PAGE: Final = 4096
 _UNLIMITED: Final = UNLIMITED_PAGES * 4096
 _CURRENT: Final = "memory.current"
+
+
+def allocate(task: Task, size: int | str) -> None:
+    """Let a process touch memory; where a limit does not allow it, the kernel kills."""
+    with task.kernel.mutex:
+        wanted = -(-parse_size(size) // _PAGE) * _PAGE
+        where = _place(task)
+        if not task.alive:
+            refuse(ESRCH)
+        if where is None or charge(task, where, wanted, "anon"):
+            task.anon += wanted
+
+
+def free(task: Task, size: int | str | None = None) -> None:
+    """Let a process give memory back; all of it, if *size* is not given."""
+    with task.kernel.mutex:
+        given = task.anon if size is None else min(-(-parse_size(size) // _PAGE) * _PAGE, task.anon)
+        task.anon -= given
+        where = _place(task)
+        if where is not None:
+            uncharge(where, given, "anon")
+
+
+def _place(task: Task) -> Group | None:
+    return next((group for tree, group in task.threads[0].groups.items() if "memory" in tree.controllers), None)
 
 
 def charged(group: Group) -> Iterator[Group]:
@@ -170,7 +210,7 @@ def _between(place: Group, group: Group) -> list[Group]:
 
 def _kill(task: Task, place: Group) -> None:
     _event(place.nearest("memory"), "oom_kill")
-    task.kernel.kill(task, SIGKILL)
+    task.kernel.processes.kill(task)
 
 
 def _event(group: Group, key: str) -> None:
@@ -186,4 +226,4 @@ def _event(group: Group, key: str) -> None:
     for each in group.line():
         name = f"memory.events:{key}"
         each.counts[name] = each.counts.get(name, 0) + 1
-        each.kernel.changed(each)
+        each.kernel.notify()

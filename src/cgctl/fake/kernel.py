@@ -6,32 +6,24 @@ import threading
 from collections.abc import Iterable, Mapping
 from errno import E2BIG, EINVAL, EISDIR, ENODATA, ENOENT, ENOTDIR, ESRCH
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 from cgctl.errors import SpecError
-from cgctl.fake import charging, proc
-from cgctl.fake.parse import INT_MAX, kstrto, stripped
+from cgctl.fake import layouts, proc
+from cgctl.fake.layouts import ROOT, Layout, Mounted
+from cgctl.fake.processes import Processes
 from cgctl.fake.profile import Profile, profile
 from cgctl.fake.refusal import refusal, refuse
-from cgctl.fake.rules import INHERITED, READ, WRITE, core2, cpuset, devices, others, pids
-from cgctl.fake.task import SIGKILL, Task, Thread
+from cgctl.fake.rules import INHERITED, READ, WRITE, cpuset, devices
+from cgctl.fake.task import Task
 from cgctl.fake.tree import Group, Tree
 from cgctl.filesystem import Lock
-from cgctl.layout import UNIFIED
 from cgctl.marks import CONTROL
-from cgctl.units import parse_size
 
 __all__ = ["FakeKernel"]
 
-Layout = Literal["v1", "v2", "hybrid"]
-Mounted = tuple[int, tuple[str, ...], str]
-"""A hierarchy: its version, its controllers, and where it is mounted."""
-_ROOT: Final = "/sys/fs/cgroup"
-_PAGE: Final = 4096
 _MOST_WRITTEN: Final = 4096
 _READABLE, _WRITABLE = 0o444, 0o222
-# Mounted together, as distributions do.
-_TOGETHER: Final = (("cpu", "cpuacct"), ("net_cls", "net_prio"))
 
 
 class FakeKernel:
@@ -54,6 +46,8 @@ class FakeKernel:
         trees: the mounted hierarchies.
         tasks: pid → process.
         caller: the process that stands for the one that uses it.
+        processes: what is done with them.
+        mutex: held while anything is looked at or changed.
 
     Raises:
         SpecError: an argument is nonsense.
@@ -85,16 +79,14 @@ class FakeKernel:
         self.without = frozenset(without)
         self.device_states: dict[Group, devices.State] = {}
         self.known_disks: dict[Group, list[str]] = {}
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        mounted = _layout(layout, self.profile) if isinstance(layout, str) else tuple(layout)
-        mounted += tuple((1, (f"name={name}",), f"{_ROOT}/{name}") for name in named)
+        self.mutex = threading.RLock()
+        self._changed = threading.Condition(self.mutex)
+        mounted = layouts.mounted(layout, self.profile) if isinstance(layout, str) else tuple(layout)
+        mounted += tuple((1, (f"name={name}",), f"{ROOT}/{name}") for name in named)
         self.trees = tuple(self._tree_of(number, *each) for number, each in enumerate(mounted, 1))
         self.tasks: dict[int, Task] = {}
-        self._next_pid = 2
-        self._pending: dict[Task, int] = {}
-        self.ticks = 0
-        self.caller = self._make(None, {tree: tree.root for tree in self.trees}, pid=caller)
+        self.processes = Processes(self)
+        self.caller = self.processes.make(None, {tree: tree.root for tree in self.trees}, pid=caller)
 
     def __repr__(self) -> str:
         shown = ", ".join(tree.label or "v2" for tree in self.trees)
@@ -111,8 +103,8 @@ class FakeKernel:
 
     def read(self, path: str) -> bytes:
         """Return a file's whole content."""
-        with self._lock, _named(path):
-            if not path.startswith(f"{_ROOT}/"):
+        with self.mutex, _named(path):
+            if not path.startswith(f"{ROOT}/"):
                 return proc.read(self, path).encode()
             group, name, mode = self._file(path)
             if not mode & _READABLE:
@@ -122,8 +114,8 @@ class FakeKernel:
 
     def write(self, path: str, data: bytes) -> None:
         """Write *data* with one ``write(2)``."""
-        with self._lock, _named(path):
-            if not path.startswith(f"{_ROOT}/"):
+        with self.mutex, _named(path):
+            if not path.startswith(f"{ROOT}/"):
                 proc.read(self, path)
                 refuse(EINVAL)
             group, name, mode = self._file(path)
@@ -142,7 +134,7 @@ class FakeKernel:
 
     def mkdir(self, path: str, marks: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Make a group, with extended attributes."""
-        with self._lock, _named(path):
+        with self.mutex, _named(path):
             above, _, name = path.rpartition("/")
             parent = self._group(above)
             child = parent.mkdir(name)
@@ -163,9 +155,9 @@ class FakeKernel:
 
     def rmdir(self, path: str) -> None:
         """Remove an empty group."""
-        with self._lock, _named(path):
+        with self.mutex, _named(path):
             above, _, name = path.rpartition("/")
-            parent = self._group(above) if above.startswith(_ROOT) else None
+            parent = self._group(above) if above.startswith(ROOT) else None
             if parent and name not in parent.children and parent.interface(name):
                 refuse(ENOTDIR)
             group = self._group(path)
@@ -175,19 +167,19 @@ class FakeKernel:
 
     def listdir(self, path: str) -> list[str]:
         """Return the names of the groups directly below a group, or those of another directory that the kernel has."""
-        with self._lock, _named(path):
-            if not path.startswith(_ROOT):
+        with self.mutex, _named(path):
+            if not path.startswith(ROOT):
                 return proc.listdir(path)
             return sorted(self._group(path).children)
 
     def signal(self, pid: int, number: int) -> None:
         """Signal a process."""
-        with self._lock, _named(None):
+        with self.mutex, _named(None):
             task = self.tasks.get(pid)
             if task is None:
                 refuse(ESRCH)
             if number:
-                self.kill(task, number)
+                self.processes.kill(task, number)
 
     def wait(self, path: str, seen: bytes, timeout: float) -> None:
         """Return when an ``*.events`` file reads something else than *seen*, or after *timeout* seconds."""
@@ -200,23 +192,23 @@ class FakeKernel:
 
     def getxattr(self, path: str, name: str) -> bytes | None:
         """Return an extended attribute of a group; ``None`` where there is none."""
-        with self._lock, _named(path):
+        with self.mutex, _named(path):
             return self._group(path).xattrs.get(name)
 
     def setxattr(self, path: str, name: str, value: bytes) -> None:
         """Set an extended attribute of a group."""
-        with self._lock, _named(path):
+        with self.mutex, _named(path):
             self._group(path).xattrs[name] = value
 
     def removexattr(self, path: str, name: str) -> None:
         """Take an extended attribute off a group."""
-        with self._lock, _named(path):
+        with self.mutex, _named(path):
             if self._group(path).xattrs.pop(name, None) is None:
                 refuse(ENODATA)
 
     def unfinished(self, path: str) -> bool:
         """Tell whether the maker of a group has not come to mark it: here nobody is killed in between."""
-        with self._lock, _named(path):
+        with self.mutex, _named(path):
             self._group(path)
             return False
 
@@ -229,7 +221,7 @@ class FakeKernel:
     def chown(self, path: str, uid: int, gid: int) -> None:
         """Give a group's directory or one of its files to a user: all are root here, so it only has to be there."""
         del uid, gid
-        with self._lock, _named(path):
+        with self.mutex, _named(path):
             above = path.rpartition("/")[0]
             if path.rpartition("/")[2] in self._group(above).children:
                 return
@@ -287,12 +279,12 @@ class FakeKernel:
 
     def files(self, path: str) -> list[str]:
         """Return the names of a group's interface files."""
-        with self._lock, _named(path):
+        with self.mutex, _named(path):
             return sorted(self._group(path).files())
 
     def writes(self, path: str) -> bool:
         """Tell whether something is done with what is written to an interface file."""
-        with self._lock, _named(path):
+        with self.mutex, _named(path):
             group, name, _ = self._file(path)
             return name in WRITE[group.tree.version]
 
@@ -304,235 +296,20 @@ class FakeKernel:
                 which it is not, the process is where the caller is.
             pid: its number; by default the next that is free.
         """
-        with self._lock:
+        with self.mutex:
             groups = dict(self.caller.threads[0].groups)
             for path in _paths(group):
                 found = self._group(path)
                 groups[found.tree] = found
             for tree, each in groups.items():
-                self._vet_attach(each, tree)
-            return self._make(None, groups, pid)
+                self.processes.vet_attach(each, tree)
+            return self.processes.make(None, groups, pid)
 
-    def _make(self, parent: Task | None, groups: dict[Tree, Group], pid: int | None = None) -> Task:
-        if pid is None:
-            while self._next_pid in self.tasks:
-                self._next_pid += 1
-            pid = self._next_pid
-            self._next_pid += 1
-        self.ticks += 1
-        task = Task(self, pid, parent, groups, self.ticks)
-        self.tasks[pid] = task
-        if parent:
-            parent.children.append(task)
-        self._enter(task.threads[0])
-        return task
+    # --- waiting ----------------------------------------------------------------------------------------------------
 
-    def _enter(self, thread: Thread) -> None:
-        for tree, group in thread.groups.items():
-            group.enter(thread)
-            if "pids" in tree.controllers:
-                pids.charge(group, 1)
-
-    def fork(self, parent: Task) -> Task:
-        """Start a child of a process.
-
-        Raises:
-            OSError: ``EAGAIN`` at a limit of the pids controller, ``ESRCH`` for a process that has ended.
-        """
-        with self._lock:
-            self._vet_fork(parent)
-            return self._make(parent, dict(parent.threads[0].groups))
-
-    def start_thread(self, task: Task) -> Thread:
-        """Start a thread of a process.
-
-        Raises:
-            OSError: ``EAGAIN`` at a limit of the pids controller, ``ESRCH`` for a process that has ended.
-        """
-        with self._lock:
-            self._vet_fork(task)
-            thread = Thread(self._next_pid, task, dict(task.threads[0].groups))
-            self._next_pid += 1
-            task.threads.append(thread)
-            self._enter(thread)
-            return thread
-
-    def _vet_fork(self, task: Task) -> None:
-        if not task.alive:
-            refuse(ESRCH)
-        for tree, group in task.threads[0].groups.items():
-            if "pids" in tree.controllers:
-                pids.vet_fork(group)
-
-    def is_frozen(self, thread: Thread) -> bool:
-        """Tell whether a thread is frozen, in any hierarchy."""
-        return any(
-            core2.is_frozen(group) if tree.version != 1 else others.is_frozen_v1(group)
-            for tree, group in thread.groups.items()
-            if tree.version != 1 or "freezer" in tree.controllers
-        )
-
-    def kill(self, task: Task, number: int) -> None:
-        """Signal a process; each signal but 0 ends it. One that v1 has frozen ends when it is thawed."""
-        with self._lock:
-            if not task.alive:
-                return
-            frozen = any(
-                others.is_frozen_v1(group)
-                for tree, group in task.threads[0].groups.items()
-                if "freezer" in tree.controllers and tree.version == 1
-            )
-            if frozen or (number != SIGKILL and self.is_frozen(task.threads[0])):
-                self._pending[task] = number
-                return
-            self.end(task, -number)
-
-    def kill_all(self, group: Group) -> None:
-        """Kill what is in one group."""
-        for task in {thread.task for thread in group.threads}:
-            self.kill(task, SIGKILL)
-
-    def deliver(self, group: Group) -> None:
-        """Let signals that waited for the thaw arrive."""
-        for task in {thread.task for thread in group.threads}:
-            if task in self._pending:
-                self.kill(task, self._pending.pop(task))
-
-    def end(self, task: Task, status: int) -> None:
-        """End a process: what it holds is given back, and its parent may wait for it."""
-        with self._lock:
-            if not task.alive:
-                return
-            self.free(task)
-            task.status = status
-            for thread in task.threads:
-                for group in thread.groups.values():
-                    group.leave(thread)
-            for thread in task.threads[1:]:
-                self._forget(thread)
-            del task.threads[1:]
-            for child in task.children:
-                child.parent = None
-                if not child.alive:
-                    self._bury(child)
-            task.children.clear()
-            if task.parent is not None and task.parent.alive:
-                task.zombie = True
-            else:
-                self._bury(task)
-            self._changed.notify_all()
-
-    def reap(self, parent: Task) -> tuple[int, int] | None:
-        """Wait for a child that has ended."""
-        with self._lock:
-            for child in parent.children:
-                if child.status is not None:
-                    parent.children.remove(child)
-                    self._bury(child)
-                    return child.pid, child.status
-            return None
-
-    def _bury(self, task: Task) -> None:
-        task.zombie = False
-        self._forget(task.threads[0])
-        self.tasks.pop(task.pid, None)
-
-    def _forget(self, thread: Thread) -> None:
-        for tree, group in thread.groups.items():
-            if "pids" in tree.controllers:
-                pids.charge(group, -1)
-
-    # --- moving -----------------------------------------------------------------------------------------------------
-
-    def attach(self, group: Group, text: str, *, whole: bool) -> None:
-        """Do a write to ``cgroup.procs``, or (*whole* is false) to ``cgroup.threads`` or ``tasks``."""
-        try:
-            number = kstrto(stripped(text), -INT_MAX - 1, INT_MAX)
-        except OSError:
-            refuse(EINVAL)
-        if number < 0:
-            refuse(EINVAL)
-        thread = self.caller.threads[0] if number == 0 else self._thread(number)
-        if thread is None:
-            refuse(ESRCH)
-        task = thread.task
-        self._vet_attach(group, group.tree, thread, whole=whole)
-        if not task.alive:
-            return
-        for each in list(task.threads) if whole else [thread]:
-            self._move(each, group)
-
-    def _thread(self, number: int) -> Thread | None:
-        task = self.tasks.get(number)
-        if task is not None:
-            return task.threads[0]
-        return next((thread for each in self.tasks.values() for thread in each.threads if thread.tid == number), None)
-
-    def _vet_attach(self, group: Group, tree: Tree, thread: Thread | None = None, *, whole: bool = True) -> None:
-        if tree.version == 1:
-            if "cpuset" in tree.controllers:
-                cpuset.vet_attach_v1(group)
-        else:
-            core2.vet_move(thread, group, whole=whole)
-
-    def _move(self, thread: Thread, group: Group) -> None:
-        source = thread.groups[group.tree]
-        if source is group:
-            return
-        source.leave(thread)
-        group.enter(thread)
-        thread.groups[group.tree] = group
-        if "pids" in group.tree.controllers:
-            # In this order, so that a group above both counts one more for a moment, and has it in its peak.
-            pids.charge(group, 1)
-            pids.charge(source, -1)
-        if "freezer" in group.tree.controllers and group.tree.version == 1 and not others.is_frozen_v1(group):
-            self.deliver(group)
-
-    # --- memory -----------------------------------------------------------------------------------------------------
-
-    def allocate(self, task: Task, size: int | str) -> None:
-        """Let a process touch memory; where a limit does not allow it, the kernel kills."""
-        with self._lock:
-            wanted = -(-parse_size(size) // _PAGE) * _PAGE
-            where = self._charged(task)
-            if not task.alive:
-                refuse(ESRCH)
-            if where is None or charging.charge(task, where, wanted, "anon"):
-                task.anon += wanted
-
-    def free(self, task: Task, size: int | str | None = None) -> None:
-        """Let a process give memory back; all of it, if *size* is not given."""
-        with self._lock:
-            given = task.anon if size is None else min(-(-parse_size(size) // _PAGE) * _PAGE, task.anon)
-            task.anon -= given
-            where = self._charged(task)
-            if where is not None:
-                charging.uncharge(where, given, "anon")
-
-    def _charged(self, task: Task) -> Group | None:
-        return next((group for tree, group in task.threads[0].groups.items() if "memory" in tree.controllers), None)
-
-    def changed(self, group: Group) -> None:
-        """Wake those who wait for an event of a group."""
-        del group
+    def notify(self) -> None:
+        """Wake those who wait for an event."""
         self._changed.notify_all()
-
-
-def _layout(layout: Layout, known: Profile) -> tuple[Mounted, ...]:
-    """Return the hierarchies of a layout."""
-    if layout not in {"v1", "v2", "hybrid"}:
-        msg = f"layout={layout!r}: there is no such layout; give 'v1', 'v2' or 'hybrid'"
-        raise SpecError(msg)
-    if layout == "v2":
-        return ((2, known.v2, _ROOT),)
-    together = [pair for pair in _TOGETHER if set(pair) <= set(known.v1)]
-    first = {name: next((pair for pair in together if name in pair), (name,)) for name in known.v1}
-    mounted = tuple((1, names, f"{_ROOT}/{','.join(names)}") for names in dict.fromkeys(first.values()))
-    if layout == "v1":
-        return mounted
-    rest = tuple(name for name in known.v2 if name not in known.v1 and not (name == "io" and "blkio" in known.v1))
-    return (*mounted, (2, rest, f"{_ROOT}/{UNIFIED}"))
 
 
 def _paths(group: object | None) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from cgctl.fake import charging
+
 if TYPE_CHECKING:
     from cgctl.fake.kernel import FakeKernel
     from cgctl.fake.tree import Group, Tree
@@ -71,7 +73,7 @@ class Task:
     def state(self) -> Literal["running", "frozen", "zombie", "dead"]:
         """Whether it runs."""
         if self.alive:
-            return "frozen" if self.kernel.is_frozen(self.threads[0]) else "running"
+            return "frozen" if self.kernel.processes.is_frozen(self.threads[0]) else "running"
         return "zombie" if self.zombie else "dead"
 
     def fork(self) -> Task:
@@ -80,7 +82,7 @@ class Task:
         Raises:
             OSError: ``EAGAIN`` at a limit of the pids controller.
         """
-        return self.kernel.fork(self)
+        return self.kernel.processes.fork(self)
 
     def thread(self) -> Thread:
         """Start another thread.
@@ -88,20 +90,20 @@ class Task:
         Raises:
             OSError: ``EAGAIN`` at a limit of the pids controller.
         """
-        return self.kernel.start_thread(self)
+        return self.kernel.processes.start_thread(self)
 
     def exit(self, status: int = 0) -> None:
         """End."""
-        self.kernel.end(self, status)
+        self.kernel.processes.end(self, status)
 
     def wait(self) -> tuple[int, int] | None:
         """Wait for a child that has ended: its pid and status; ``None`` if there is none."""
-        return self.kernel.reap(self)
+        return self.kernel.processes.reap(self)
 
     def allocate(self, size: int | str) -> None:
         """Touch memory; where a limit does not allow it, the kernel kills, and it may be this process."""
-        self.kernel.allocate(self, size)
+        charging.allocate(self, size)
 
     def free(self, size: int | str | None = None) -> None:
         """Give memory back; all of it, if *size* is not given."""
-        self.kernel.free(self, size)
+        charging.free(self, size)

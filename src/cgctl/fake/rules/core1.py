@@ -24,11 +24,11 @@ def _tasks(group: Group) -> str:
 
 
 def _set_procs(group: Group, text: str) -> None:
-    group.kernel.attach(group, text, whole=True)
+    group.kernel.processes.attach(group, text, whole=True)
 
 
 def _set_tasks(group: Group, text: str) -> None:
-    group.kernel.attach(group, text, whole=False)
+    group.kernel.processes.attach(group, text, whole=False)
 
 
 def _set_flag(_group: Group, text: str) -> str:

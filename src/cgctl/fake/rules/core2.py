@@ -159,11 +159,11 @@ def _threads(group: Group) -> str:
 
 
 def _set_procs(group: Group, text: str) -> None:
-    group.kernel.attach(group, text, whole=True)
+    group.kernel.processes.attach(group, text, whole=True)
 
 
 def _set_threads(group: Group, text: str) -> None:
-    group.kernel.attach(group, text, whole=False)
+    group.kernel.processes.attach(group, text, whole=False)
 
 
 # --- state ----------------------------------------------------------------------------------------------------------
@@ -183,8 +183,7 @@ def _set_freeze(group: Group, text: str) -> str:
     before = group.get("cgroup.freeze")
     group.values["cgroup.freeze"] = wanted
     if wanted != before:
-        for each in group.below():
-            group.kernel.changed(each)
+        group.kernel.notify()
     return wanted
 
 
@@ -194,7 +193,7 @@ def _set_kill(group: Group, text: str) -> None:
     if group.threaded:
         refuse(EOPNOTSUPP)
     for each in group.below():
-        group.kernel.kill_all(each)
+        group.kernel.processes.kill_all(each)
 
 
 def _set_most(_group: Group, text: str) -> str:

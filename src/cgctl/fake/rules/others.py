@@ -41,7 +41,7 @@ def _set_state(group: Group, text: str) -> str:
         # Signals that came while they were frozen are delivered now.
         for each in group.below():
             if not is_frozen_v1(each):
-                group.kernel.deliver(each)
+                group.kernel.processes.deliver(each)
     return f"{wanted}\n"
 
 

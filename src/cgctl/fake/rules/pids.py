@@ -46,12 +46,12 @@ def vet_fork(group: Group) -> None:
 def _refused(forking: Group, limited: Group) -> None:
     if forking.tree.version == 1 or not forking.profile.pids_at_limit:
         _add(forking, "pids.events")
-        forking.kernel.changed(forking)
+        forking.kernel.notify()
         return
     _add(limited, "pids.events.local")
     for each in limited.line():
         _add(each, "pids.events")
-        each.kernel.changed(each)
+        each.kernel.notify()
 
 
 def _add(group: Group, name: str) -> None:

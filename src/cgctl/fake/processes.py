@@ -1,0 +1,208 @@
+"""Processes: how they are born, signalled, moved and buried."""
+
+from __future__ import annotations
+
+from errno import EINVAL, ESRCH
+from typing import TYPE_CHECKING
+
+from cgctl.fake import charging
+from cgctl.fake.parse import INT_MAX, kstrto, stripped
+from cgctl.fake.refusal import refuse
+from cgctl.fake.rules import core2, cpuset, others, pids
+from cgctl.fake.task import SIGKILL, Task, Thread
+from cgctl.fake.tree import Group, Tree
+
+if TYPE_CHECKING:
+    from cgctl.fake.kernel import FakeKernel
+
+__all__ = ["Processes"]
+
+
+class Processes:
+    """What is done with the processes of one kernel."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+        self._next_pid = 2
+        self._pending: dict[Task, int] = {}
+        self._ticks = 0
+
+    def make(self, parent: Task | None, groups: dict[Tree, Group], pid: int | None = None) -> Task:
+        """Start a process, of which it is known that it may be."""
+        if pid is None:
+            while self._next_pid in self._kernel.tasks:
+                self._next_pid += 1
+            pid = self._next_pid
+            self._next_pid += 1
+        self._ticks += 1
+        task = Task(self._kernel, pid, parent, groups, self._ticks)
+        self._kernel.tasks[pid] = task
+        if parent:
+            parent.children.append(task)
+        self._enter(task.threads[0])
+        return task
+
+    def _enter(self, thread: Thread) -> None:
+        for tree, group in thread.groups.items():
+            group.enter(thread)
+            if "pids" in tree.controllers:
+                pids.charge(group, 1)
+
+    def fork(self, parent: Task) -> Task:
+        """Start a child of a process.
+
+        Raises:
+            OSError: ``EAGAIN`` at a limit of the pids controller, ``ESRCH`` for a process that has ended.
+        """
+        with self._kernel.mutex:
+            self._vet_fork(parent)
+            return self.make(parent, dict(parent.threads[0].groups))
+
+    def start_thread(self, task: Task) -> Thread:
+        """Start a thread of a process.
+
+        Raises:
+            OSError: ``EAGAIN`` at a limit of the pids controller, ``ESRCH`` for a process that has ended.
+        """
+        with self._kernel.mutex:
+            self._vet_fork(task)
+            thread = Thread(self._next_pid, task, dict(task.threads[0].groups))
+            self._next_pid += 1
+            task.threads.append(thread)
+            self._enter(thread)
+            return thread
+
+    def _vet_fork(self, task: Task) -> None:
+        if not task.alive:
+            refuse(ESRCH)
+        for tree, group in task.threads[0].groups.items():
+            if "pids" in tree.controllers:
+                pids.vet_fork(group)
+
+    def is_frozen(self, thread: Thread) -> bool:
+        """Tell whether a thread is frozen, in any hierarchy."""
+        return any(
+            core2.is_frozen(group) if tree.version != 1 else others.is_frozen_v1(group)
+            for tree, group in thread.groups.items()
+            if tree.version != 1 or "freezer" in tree.controllers
+        )
+
+    def kill(self, task: Task, number: int = SIGKILL) -> None:
+        """Signal a process; each signal but 0 ends it. One that v1 has frozen ends when it is thawed."""
+        with self._kernel.mutex:
+            if not task.alive:
+                return
+            frozen = any(
+                others.is_frozen_v1(group)
+                for tree, group in task.threads[0].groups.items()
+                if "freezer" in tree.controllers and tree.version == 1
+            )
+            if frozen or (number != SIGKILL and self.is_frozen(task.threads[0])):
+                self._pending[task] = number
+                return
+            self.end(task, -number)
+
+    def kill_all(self, group: Group) -> None:
+        """Kill what is in one group."""
+        for task in {thread.task for thread in group.threads}:
+            self.kill(task, SIGKILL)
+
+    def deliver(self, group: Group) -> None:
+        """Let signals that waited for the thaw arrive."""
+        for task in {thread.task for thread in group.threads}:
+            if task in self._pending:
+                self.kill(task, self._pending.pop(task))
+
+    def end(self, task: Task, status: int) -> None:
+        """End a process: what it holds is given back, and its parent may wait for it."""
+        with self._kernel.mutex:
+            if not task.alive:
+                return
+            charging.free(task)
+            task.status = status
+            for thread in task.threads:
+                for group in thread.groups.values():
+                    group.leave(thread)
+            for thread in task.threads[1:]:
+                self._forget(thread)
+            del task.threads[1:]
+            for child in task.children:
+                child.parent = None
+                if not child.alive:
+                    self._bury(child)
+            task.children.clear()
+            if task.parent is not None and task.parent.alive:
+                task.zombie = True
+            else:
+                self._bury(task)
+            self._kernel.notify()
+
+    def reap(self, parent: Task) -> tuple[int, int] | None:
+        """Wait for a child that has ended."""
+        with self._kernel.mutex:
+            for child in parent.children:
+                if child.status is not None:
+                    parent.children.remove(child)
+                    self._bury(child)
+                    return child.pid, child.status
+            return None
+
+    def _bury(self, task: Task) -> None:
+        task.zombie = False
+        self._forget(task.threads[0])
+        self._kernel.tasks.pop(task.pid, None)
+
+    def _forget(self, thread: Thread) -> None:
+        for tree, group in thread.groups.items():
+            if "pids" in tree.controllers:
+                pids.charge(group, -1)
+
+    # --- moving -----------------------------------------------------------------------------------------------------
+
+    def attach(self, group: Group, text: str, *, whole: bool) -> None:
+        """Do a write to ``cgroup.procs``, or (*whole* is false) to ``cgroup.threads`` or ``tasks``."""
+        try:
+            number = kstrto(stripped(text), -INT_MAX - 1, INT_MAX)
+        except OSError:
+            refuse(EINVAL)
+        if number < 0:
+            refuse(EINVAL)
+        thread = self._kernel.caller.threads[0] if number == 0 else self._thread(number)
+        if thread is None:
+            refuse(ESRCH)
+        task = thread.task
+        self.vet_attach(group, group.tree, thread, whole=whole)
+        if not task.alive:
+            return
+        for each in list(task.threads) if whole else [thread]:
+            self._move(each, group)
+
+    def _thread(self, number: int) -> Thread | None:
+        task = self._kernel.tasks.get(number)
+        if task is not None:
+            return task.threads[0]
+        return next(
+            (thread for each in self._kernel.tasks.values() for thread in each.threads if thread.tid == number), None
+        )
+
+    def vet_attach(self, group: Group, tree: Tree, thread: Thread | None = None, *, whole: bool = True) -> None:
+        """Refuse a group that does not take a thread, or (*whole*) a process; ``None`` is one that is to be born."""
+        if tree.version == 1:
+            if "cpuset" in tree.controllers:
+                cpuset.vet_attach_v1(group)
+        else:
+            core2.vet_move(thread, group, whole=whole)
+
+    def _move(self, thread: Thread, group: Group) -> None:
+        source = thread.groups[group.tree]
+        if source is group:
+            return
+        source.leave(thread)
+        group.enter(thread)
+        thread.groups[group.tree] = group
+        if "pids" in group.tree.controllers:
+            # In this order, so that a group above both counts one more for a moment, and has it in its peak.
+            pids.charge(group, 1)
+            pids.charge(source, -1)
+        if "freezer" in group.tree.controllers and group.tree.version == 1 and not others.is_frozen_v1(group):
+            self.deliver(group)
