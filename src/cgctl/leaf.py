@@ -1,20 +1,14 @@
-"""The group that one process tree has to itself, for as long as it runs: how it gets in, and what is left of it."""
+"""The group that one process tree has to itself, for as long as it runs, and what is left of it."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import attrs
 
-from cgctl import guarding, joined
 from cgctl.controllers import CONTROLLERS, MemoryStats, Stats
 from cgctl.errors import GroupNotFoundError
-from cgctl.filesystem import read_all
-from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.group import Group
 from cgctl.layout import UNIFIED
 from cgctl.reading import controllers_in
@@ -83,40 +77,10 @@ class Leaf:
             return _kills(_memory(self.group))
         return _kills(_memory(self._holder)) - self._kills_before
 
-    @contextlib.contextmanager
-    def entrances(self) -> Iterator[dict[str, Any]]:
-        """Open what a child needs to get into the leaf: where it differs from the helper's group, in every hierarchy.
-
-        Where the leaf is not, that is the nearest group above it, or else the caller's present one: a program that is
-        run inside a joined group would escape that one's limits, because the helper is outside.
-        """
-        system, own = self.group.system, guarding.own_helper()
-        place = self.group if self._inner is None else self._inner
-        filesystem = system.filesystem
-        assert isinstance(filesystem, KernelFilesystem), "only the real kernel has processes to start"  # noqa: S101
-        targets = system.directories_of(os.getpid()) | place.address.nearest()
-        # A helper that was just started may still be on its way home.
-        present = system.directories_of(own.pid) | dict(joined.outermost_homes())
-        with ExitStack() as opened:
-
-            def entrance(fd: int) -> int:
-                opened.callback(os.close, fd)
-                return fd
-
-            entrances: dict[str, Any] = {"join": []}
-            for label, directory in targets.items():
-                if present.get(label) == directory:
-                    continue
-                procs = entrance(filesystem.open_for_join(f"{directory}/cgroup.procs"))
-                if label == UNIFIED:
-                    entrances |= {"into": entrance(filesystem.open_directory(directory)), "into_procs": procs}
-                    # Older kernels (5.10) do not give a child that is born in a group the processors of that group.
-                    if system.layout.locate("cpuset") is system.layout.unified:
-                        here, there = _cpuset(filesystem, present.get(label)), _cpuset(filesystem, directory)
-                        entrances["self_join"] = here != there
-                else:
-                    entrances["join"].append(procs)
-            yield entrances
+    @property
+    def place(self) -> Group:
+        """The group that the program is in: the leaf, or the one deeper of a cgroup namespace."""
+        return self.group if self._inner is None else self._inner
 
     def _nearest_with_memory(self) -> Group | None:
         for address in self.group.address.above():
@@ -144,16 +108,6 @@ def unlimited(group: Group) -> dict[str, Any]:
     found = controllers_in(group.system.filesystem, layout, group.address.existing())
     bound = (name for name in found if not CONTROLLERS[name].flat or layout.locate(name))
     return {name: CONTROLLERS[name].spec() for name in bound}
-
-
-def _cpuset(filesystem: KernelFilesystem, directory: str | None) -> list[bytes | int]:
-    """Return the processors and memory nodes of a v2 group: those of the nearest above that can have its own."""
-    while directory:
-        found = read_all(filesystem, [f"{directory}/cpuset.cpus.effective", f"{directory}/cpuset.mems.effective"])
-        if any(isinstance(value, bytes) for value in found.values()):
-            return list(found.values())
-        directory = directory.rpartition("/")[0]
-    return []
 
 
 def _memory(group: Group | None) -> MemoryStats | None:

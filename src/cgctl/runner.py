@@ -14,7 +14,6 @@ from typing import Any, Unpack
 
 import attrs
 
-from cgctl import guarding
 from cgctl.controllers import CONTROLLERS, ControllerKeywords, Stats
 from cgctl.errors import (
     CgctlError,
@@ -30,7 +29,6 @@ from cgctl.group import Group
 from cgctl.launch.arguments import Argument, Stream, encode_argv
 from cgctl.launch.process import Process
 from cgctl.launch.sandbox import Sandbox, SandboxKeywords
-from cgctl.launch.start import popen as launch
 from cgctl.leaf import Leaf, unlimited
 from cgctl.system import System
 from cgctl.units import parse_duration
@@ -191,6 +189,7 @@ def _popen(argv: Sequence[Argument], rest: dict[str, Any], limit: float) -> Proc
     parent, system = rest.pop("parent", None), rest.pop("system", None)
     controllers = {name: rest.pop(name) for name in CONTROLLERS if name in rest}
     _check(argv, rest)
+    _fresh(parent, system, controllers).system.launcher.vet(argv, rest)
     return _start(argv, lambda: Leaf(_fresh(parent, system, controllers)), rest, limit, limited=True)
 
 
@@ -207,12 +206,14 @@ def popen_in(within: Group, argv: Sequence[Argument], /, **keywords: Unpack[Laun
 
 def _popen_in(within: Group, argv: Sequence[Argument], rest: dict[str, Any], limit: float) -> Process:
     _check(argv, rest)
+    within.system.launcher.vet(argv, rest)
     return _start(argv, lambda: _leaf_below(within), rest, limit)
 
 
 def _check(argv: Any, keywords: dict[str, Any]) -> None:
     """Refuse nonsense before any group is made, and gather the sandbox."""
-    encode_argv(argv)
+    if not callable(argv):
+        encode_argv(argv)
     fields = {name: keywords.pop(name) for name in SandboxKeywords.__annotations__ if name in keywords}
     sandbox = keywords.pop("sandbox", None)
     if sandbox is not None and not isinstance(sandbox, Sandbox):
@@ -258,40 +259,12 @@ def _start(
     try:
         if limited and sandbox is not None and "cgroup" in sandbox.kinds:
             leaf.nest()
-        return _launch(argv, leaf, keywords)
+        return leaf.group.system.launcher.start(argv, leaf, keywords)
     except BaseException:
         # What cannot be killed cannot be removed either; why the program did not start is what matters.
         with contextlib.suppress(CgctlError):
             leaf.finish()
         raise
-
-
-def _launch(argv: Sequence[Argument], leaf: Leaf, keywords: dict[str, Any]) -> Process:
-    """Start the program in its leaf: born there, or joining by itself where births fail."""
-    self_join = _births_fail()
-    process = _launch_once(argv, leaf, keywords, self_join=self_join)
-    # Killed before it became the program: at a memory limit, or by the bug of 6.18 that kills whoever is born in a
-    # group after cgroup.kill was written to the helper's own. Then it joins by itself.
-    if process.born or self_join or leaf.kills():
-        return process
-    process.discard()
-    _unborn.add(guarding.own_helper().pid)
-    return _launch_once(argv, leaf, keywords, self_join=True)
-
-
-def _launch_once(argv: Sequence[Argument], leaf: Leaf, keywords: dict[str, Any], *, self_join: bool) -> Process:
-    with leaf.entrances() as entrances:
-        how = {**keywords, **entrances, "home": guarding.homes}
-        how["self_join"] = self_join or entrances.get("self_join", False)
-        return launch(argv, leaf=leaf, group=leaf.group, **how)
-
-
-_unborn: set[int] = set()
-"""Helpers whose children are killed at birth."""
-
-
-def _births_fail() -> bool:
-    return bool(_unborn) and guarding.own_helper().pid in _unborn
 
 
 def _run(

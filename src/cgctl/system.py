@@ -26,6 +26,7 @@ from cgctl.names import parse_name
 
 if TYPE_CHECKING:
     from cgctl.group import Group
+    from cgctl.launching import Launcher
 
 __all__ = ["Base", "System", "check_slice", "default_system"]
 
@@ -101,6 +102,13 @@ class System:
         system = cls(filesystem, layout, Base(directories={}), slice)
         object.__setattr__(system, "base", system.current_base())
         return system
+
+    @property
+    def launcher(self) -> Launcher:
+        """What starts programs here; it is needed by those alone who start some."""
+        from cgctl.launching import KernelLauncher  # noqa: PLC0415 - the launcher is needed by few
+
+        return KernelLauncher()
 
     def membership(self, pid: int | str = "self") -> dict[str, str]:
         """Return where a process is: hierarchy label → path, as ``/proc/PID/cgroup`` has it."""
