@@ -83,14 +83,11 @@ def _failed(why: bytes, sandbox: Sandbox | None) -> LaunchError:
 
 
 def _read_report(report: int, deadline: Deadline) -> bytes:
-    told = b""
-    while deadline.wait(report):
-        data = os.read(report, select.PIPE_BUF)
-        if not data:
-            return told
-        told += data
-    msg = "wait for exec"
-    raise timed_out(msg, "is the group, or one above it, frozen?")
+    # To wake up for what comes before the end would be to take the child's processor away from it.
+    if not deadline.wait(report, events=0):
+        msg = "wait for exec"
+        raise timed_out(msg, "is the group, or one above it, frozen?")
+    return b"".join(iter(lambda: os.read(report, select.PIPE_BUF), b""))
 
 
 def timed_out(step: str, why: str) -> LaunchError:

@@ -45,11 +45,11 @@ _FLAGS: Final = {_RDONLY: "ro", _NOSUID: "nosuid", _NODEV: "nodev", _NOEXEC: "no
 
 _DEVICES: Final = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _LINKS: Final = (
-    ("/proc/self/fd", "/dev/fd"),
-    ("/proc/self/fd/0", "/dev/stdin"),
-    ("/proc/self/fd/1", "/dev/stdout"),
-    ("/proc/self/fd/2", "/dev/stderr"),
-    ("pts/ptmx", "/dev/ptmx"),
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
 )
 _DEV_SIZE: Final = 1 << 16
 _SHM_SIZE: Final = 64 << 20
@@ -237,8 +237,8 @@ def _dev(sandbox: Sandbox) -> Iterator[Step]:
     yield _new("tmpfs", "/dev", _NOSUID | _NOEXEC, ("mode", "755"), ("size", str(_DEV_SIZE)), strict=True)
     for name, major, minor in _DEVICES:
         yield Step("device", (name, major, minor), f"mount --bind /dev/{name} $ROOT/dev/{name}")
-    for target, path in _LINKS:
-        yield Step("symlink", (target, path), f"ln -s {target} $ROOT{path}")
+    for target, name in _LINKS:
+        yield Step("symlink", (target, name), f"ln -s {target} $ROOT/dev/{name}")
     # Group 5 is tty's, which a map of one id does not have.
     tty = () if "user" in sandbox.kinds else (("gid", "5"),)
     yield _new("devpts", "/dev/pts", _NOSUID | _NOEXEC, ("mode", "620"), ("ptmxmode", "666"), *tty)

@@ -6,6 +6,7 @@ Nothing here touches the system: file descriptors are just numbers of the caller
 from __future__ import annotations
 
 import errno
+import functools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -152,10 +153,21 @@ def encode(spawn: Spawn, inherited: Inherited) -> tuple[dict[str, object], tuple
         "group": spawn.group,
         "extra_groups": None if spawn.extra_groups is None else list(spawn.extra_groups),
     }
-    message["sandbox"] = None if spawn.sandbox is None else _encode_sandbox(spawn.sandbox)
+    message["sandbox"] = None if spawn.sandbox is None else _encoded(spawn.sandbox)
     message["setns"] = [(KINDS[kind], send(fd)) for kind, fd in spawn.namespaces if kind != "pid"]
     message["setns_pid"] = next((send(fd) for kind, fd in spawn.namespaces if kind == "pid"), None)
     return message, tuple(fds)
+
+
+def _encoded(sandbox: Sandbox) -> dict[str, object]:
+    # What stands for a namespace may be any object, and need not be hashable.
+    return _encode_sandbox(sandbox) if sandbox.join else _encode_again(sandbox)
+
+
+@functools.lru_cache(maxsize=32)
+def _encode_again(sandbox: Sandbox) -> dict[str, object]:
+    """Do it once for those that are launched again and again."""
+    return _encode_sandbox(sandbox)
 
 
 def _encode_sandbox(sandbox: Sandbox) -> dict[str, object]:
@@ -169,6 +181,7 @@ def _encode_sandbox(sandbox: Sandbox) -> dict[str, object]:
         "init": sandbox.init,
         "own_files": "mnt" in sandbox.kinds or elsewhere or sandbox.root is not None,
         "elsewhere": elsewhere,
+        "other_user": "user" in {*sandbox.kinds, *dict(sandbox.join)},
         "inherits_cwd": sandbox.root is None and not elsewhere,
         "keep": by_verb["capbset"].arguments[0] if "capbset" in by_verb else None,
         "no_new_privs": "no_new_privs" in by_verb,

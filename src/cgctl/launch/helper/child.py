@@ -9,7 +9,7 @@ import resource
 import select
 
 from cgctl.launch.helper.kernel import clone, clone3, close_on_exec
-from cgctl.launch.helper.sandbox import View, drop, drop_bounding, enter, no_new_privs, reap, visit
+from cgctl.launch.helper.sandbox import View, bounding, drop, drop_bounding, enter, no_new_privs, reap, visit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Own:
         self.ignored = {number for number in signals if _signal.getsignal(number) == _signal.SIG_IGN}
         resources = {value for name, value in vars(resource).items() if name.startswith("RLIMIT_")}
         self.rlimits = {number: resource.getrlimit(number) for number in resources}
+        self.bounding = bounding()
 
 
 class Job:
@@ -47,8 +48,14 @@ class Job:
         self.path: bytes | str | None = None
         self.step: str | None = None
         self.sandbox: dict[str, Any] | None = message["sandbox"]
-        self.base = b""
-        self.affinity = set(message["affinity"]) if set(message["affinity"]) != os.sched_getaffinity(0) else None
+        # In a mount namespace that is joined, there is no such directory.
+        elsewhere = self.sandbox is None or self.sandbox["elsewhere"]
+        self.base = b"/" if elsewhere else os.readlink(b"/proc/self/fd/%d" % fds[message["base"]])
+        affinity, scheduler = set(message["affinity"]), tuple(message["scheduler"])
+        self.affinity = affinity if affinity != os.sched_getaffinity(0) else None
+        ours = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+        self.scheduler = scheduler if scheduler != ours else None
+        self.nice = message["nice"] if message["nice"] != os.getpriority(os.PRIO_PROCESS, 0) else None
         self.rlimits = [
             (number, (soft, hard))
             for number, soft, hard in message["rlimits"]
@@ -58,6 +65,7 @@ class Job:
         ignored = set(message["ignored"]) - {_signal.SIGPIPE, _signal.SIGXFSZ}
         self.signals = [(number, _signal.SIG_IGN) for number in ignored - own.ignored]
         self.signals += [(number, _signal.SIG_DFL) for number in own.ignored - ignored]
+        self.bounding = own.bounding
 
     def fd(self, name: str) -> int | None:
         """Find the descriptor that the message calls *name*."""
@@ -102,14 +110,14 @@ def _affinity(job: Job) -> None:
 
 
 def _scheduler(job: Job) -> None:
-    policy, priority = job.message["scheduler"]
-    if (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority) != (policy, priority):
+    if job.scheduler is not None:
+        policy, priority = job.scheduler
         os.sched_setscheduler(0, policy, os.sched_param(priority))
 
 
 def _nice(job: Job) -> None:
-    if os.getpriority(os.PRIO_PROCESS, 0) != job.message["nice"]:
-        os.setpriority(os.PRIO_PROCESS, 0, job.message["nice"])
+    if job.nice is not None:
+        os.setpriority(os.PRIO_PROCESS, 0, job.nice)
 
 
 def _join(job: Job) -> None:
@@ -134,8 +142,6 @@ def _signals(job: Job) -> None:
 def _sandbox(job: Job) -> None:
     if job.sandbox is None:
         return
-    # In a mount namespace that was joined, there is no such directory, and /proc may not know us.
-    job.base = b"/" if job.sandbox["elsewhere"] else os.readlink(b"/proc/self/fd/%d" % job.fds[job.message["base"]])
     view = View(job.base)
     try:
         for number, (verb, *arguments) in enumerate(job.sandbox["steps"]):
@@ -243,7 +249,9 @@ def _setuid(job: Job) -> None:
 
 def _capbset(job: Job) -> None:
     if job.sandbox and job.sandbox["keep"] is not None:
-        drop_bounding(job.sandbox["keep"])
+        # Whoever enters a user namespace has them all, there.
+        held = bounding() if job.sandbox["other_user"] else job.bounding
+        drop_bounding(job.sandbox["keep"], held)
 
 
 def _capset(job: Job) -> None:
@@ -319,4 +327,4 @@ def become(job: Job) -> NoReturn:
 
 def _tell(report: int, number: int, step: str, path: bytes | str | None) -> None:
     text = b"E%d\0%s\0%s" % (number, step.encode(), os.fsencode(path or b""))
-    os.write(report, text[: select.PIPE_BUF])
+    os.write(report, text[: select.PIPE_BUF - 1])  # besides the R, in a pipe that nobody reads before its end

@@ -22,8 +22,24 @@ _CLONE_ARGS_SIZE_VER0 = 64
 _CLONE_ARGS_SIZE_VER2 = 88
 
 # PyDLL: the interpreter lock is kept, which a child made behind the interpreter's back could not take again.
-_syscall = ctypes.PyDLL(None, use_errno=True).syscall
-_syscall.restype = ctypes.c_long
+_LIBC = ctypes.PyDLL(None, use_errno=True)
+_MOST_ARGUMENTS = 6
+
+
+def _prototype(count: int) -> ctypes._NamedFuncPointer:
+    """Declare what is passed: void pointers take numbers, bytes, arrays and None alike, each a whole register."""
+    function = _LIBC["syscall"]
+    function.restype, function.argtypes = ctypes.c_long, [ctypes.c_long, *[ctypes.c_void_p] * count]
+    return function
+
+
+_BY_COUNT = [_prototype(count) for count in range(_MOST_ARGUMENTS + 1)]
+# A type is made when it is first asked for, which shall not be in each child anew.
+_CloneArgs = ctypes.c_uint64 * 11
+_OpenHow = ctypes.c_uint64 * 3
+_MountAttr = ctypes.c_uint64 * 4
+_CapHeader = ctypes.c_uint32 * 2
+_CapData = ctypes.c_uint32 * 6
 
 
 def _check(result: int, step: str) -> int:
@@ -39,9 +55,9 @@ def clone3(into: int | None, namespaces: int) -> tuple[int, int]:
     flags = namespaces | _CLONE_PIDFD | _CLONE_PARENT | (_CLONE_INTO_CGROUP if into is not None else 0)
     # flags, pidfd, child_tid, parent_tid, exit_signal (0: CLONE_PARENT takes our own), stack, stack_size, tls,
     # set_tid, set_tid_size, cgroup
-    args = (ctypes.c_uint64 * 11)(flags, ctypes.addressof(pidfd), 0, 0, 0, 0, 0, 0, 0, 0, into or 0)
+    args = _CloneArgs(flags, ctypes.addressof(pidfd), 0, 0, 0, 0, 0, 0, 0, 0, into or 0)
     size = _CLONE_ARGS_SIZE_VER0 if into is None else _CLONE_ARGS_SIZE_VER2
-    pid = _syscall(ctypes.c_long(_SYS_CLONE3), ctypes.byref(args), ctypes.c_size_t(size))
+    pid = _BY_COUNT[2](_SYS_CLONE3, args, size)
     return _check(pid, "clone3"), pidfd.value
 
 
@@ -52,16 +68,14 @@ def clone(namespaces: int) -> tuple[int, int]:
     pidfd = ctypes.c_int(-1)
     # The pidfd is returned where parent_tid would be. tls and child_tid change places between the architectures;
     # both are unused.
-    flags, none = ctypes.c_ulong(namespaces | _CLONE_PIDFD | _CLONE_PARENT), ctypes.c_void_p(None)
-    pid = _syscall(ctypes.c_long(_SYS_CLONE), flags, none, ctypes.byref(pidfd), none, none)
+    pid = _BY_COUNT[5](_SYS_CLONE, namespaces | _CLONE_PIDFD | _CLONE_PARENT, None, ctypes.byref(pidfd), None, None)
     return _check(pid, "clone"), pidfd.value
 
 
 def close_on_exec() -> None:
     """Mark all descriptors above 2 to be closed by exec."""
     # Before 5.11 there is no such call; all that the helper has is close-on-exec anyhow.
-    first, last, flags = ctypes.c_uint(3), ctypes.c_uint(0xFFFF_FFFF), ctypes.c_uint(_CLOSE_RANGE_CLOEXEC)
-    _syscall(ctypes.c_long(_SYS_CLOSE_RANGE), first, last, flags)
+    _BY_COUNT[3](_SYS_CLOSE_RANGE, 3, 0xFFFF_FFFF, _CLOSE_RANGE_CLOEXEC)
 
 
 # --- what a sandbox takes -------------------------------------------------------------------------------------------
@@ -122,9 +136,7 @@ def call(name: str, *arguments: int | bytes | ctypes.Array[Any] | None) -> int:
     number = _NUMBERS.get(name)
     if number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), name)
-    # Variadic arguments are as wide as they are passed.
-    words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
-    return _check(_syscall(ctypes.c_long(number), *words), name)
+    return _check(_BY_COUNT[len(arguments)](number, *arguments), name)
 
 
 def make_private() -> None:
@@ -135,7 +147,7 @@ def make_private() -> None:
 def open_beneath(root: int, path: bytes, *, links: bool) -> int:
     """Open a path as seen from a root, without leaving it; with *links* false, not even links within are followed."""
     resolve = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS | (0 if links else _RESOLVE_NO_SYMLINKS)
-    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, resolve)
+    how = _OpenHow(os.O_PATH | os.O_CLOEXEC, 0, resolve)
     return call("openat2", root, path, how, ctypes.sizeof(how))
 
 
@@ -164,7 +176,7 @@ def attach(mount: int, target: int) -> None:
 
 def restrict(mount: int, flags: int, *, recursive: bool) -> None:
     """Set flags of an attached mount, and of those below; those that it has stay."""
-    attributes = (ctypes.c_uint64 * 4)(flags, 0, 0, 0)
+    attributes = _MountAttr(flags, 0, 0, 0)
     how = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     try:
         call("mount_setattr", mount, b"", how, attributes, ctypes.sizeof(attributes))
@@ -219,4 +231,4 @@ def set_capabilities(numbers: Iterable[int], *, inheritable: bool) -> None:
     words = []
     for half in (mask & 0xFFFF_FFFF, mask >> 32):
         words += [half, half, half if inheritable else 0]
-    call("capset", (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)(*words))
+    call("capset", _CapHeader(_CAPABILITY_VERSION_3, 0), _CapData(*words))

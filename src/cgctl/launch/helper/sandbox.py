@@ -43,6 +43,9 @@ _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 _MOST_CAPABILITIES = 64
 _CAP_KILL = 5
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+# Made here and not in each child: types and constants are pages of the helper's that it need not copy.
+_LOOPBACK_UP = ctypes.create_string_buffer(b"lo".ljust(16, b"\0") + _IFF_UP.to_bytes(2, "little"), 40)
 
 
 class View:
@@ -60,6 +63,8 @@ class View:
         self.path: bytes | None = None
         self._ours: set[int] = set()
         self._empty = -1
+        self._dev = -1
+        self._null = -1
 
     # --- namespaces
 
@@ -94,8 +99,7 @@ class View:
     def loopback(self) -> None:
         """Bring the loopback device up."""
         control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-        request = ctypes.create_string_buffer(b"lo".ljust(16, b"\0") + _IFF_UP.to_bytes(2, "little"), 40)
-        call("ioctl", control.fileno(), _SIOCSIFFLAGS, request)
+        call("ioctl", control.fileno(), _SIOCSIFFLAGS, _LOOPBACK_UP)
         control.close()
 
     # --- files
@@ -159,21 +163,23 @@ class View:
         mount = new_mount(kind, options, flags)
         self._attach(mount, target, links=not strict)
         self._ours.add(os.fstat(mount).st_dev)
-        os.close(mount)
+        if target == b"/dev" and strict:
+            self._dev = mount  # in which nothing can be but what we make
+        else:
+            os.close(mount)
 
     def device(self, name: bytes, major: int, minor: int) -> None:
         """Let a device be seen in our own /dev."""
         mount = self._device(name, os.makedev(major, minor))
-        self._attach(mount, b"/dev/" + name, directory=False)
+        place = os.open(name, _NEW, 0o444, dir_fd=self._dev)
+        attach(mount, place)
+        os.close(place)
         os.close(mount)
 
-    def symlink(self, target: bytes, path: bytes) -> None:
+    def symlink(self, target: bytes, name: bytes) -> None:
         """Make a link in our own /dev."""
-        self.path = path
-        parent, name = os.path.split(path)
-        fd = open_beneath(self.root, parent, links=False)
-        os.symlink(target, name, dir_fd=fd)
-        os.close(fd)
+        self.path = b"/dev/" + name
+        os.symlink(target, name, dir_fd=self._dev)
 
     def read_only(self, path: bytes) -> None:
         """Let a path not be written, if it is there."""
@@ -198,11 +204,13 @@ class View:
                 mount = self._empty
             else:
                 mount = clone_tree(self._empty, recursive=False)
+        elif self._null < 0:
+            self._null = mount = self._device(b"null", os.makedev(1, 3))
         else:
-            mount = self._device(b"null", os.makedev(1, 3))
+            mount = clone_tree(self._null, recursive=False)
         attach(mount, fd)
         os.close(fd)
-        if mount != self._empty:
+        if mount not in {self._empty, self._null}:
             os.close(mount)
 
     def chroot(self) -> None:
@@ -217,7 +225,7 @@ class View:
 
     def close(self) -> None:
         """Hold nothing any more."""
-        for fd in (self.root, self._empty):
+        for fd in (self.root, self._dev, self._empty, self._null):
             if fd >= 0:
                 os.close(fd)
 
@@ -263,8 +271,7 @@ class View:
             if directory:
                 os.mkdir(name, 0o755, dir_fd=fd)
             else:
-                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-                os.close(os.open(name, flags, 0o444, dir_fd=fd))
+                os.close(os.open(name, _NEW, 0o444, dir_fd=fd))
             return open_beneath(fd, name, links=False)
         finally:
             os.close(fd)
@@ -306,17 +313,23 @@ def visit(pids: int, make: Callable[[], tuple[int, int]]) -> tuple[int, int]:
 # --- privileges -----------------------------------------------------------------------------------------------------
 
 
-def drop_bounding(keep: Sequence[int]) -> None:
-    """Let no program of the future have more than these."""
+def bounding() -> list[int]:
+    """Return the capabilities that a program of the future may have."""
+    found = []
     for number in range(_MOST_CAPABILITIES):
-        if number in keep:
-            continue
         try:
-            if not call("prctl", _PR_CAPBSET_READ, number, 0, 0, 0):
-                continue
+            if call("prctl", _PR_CAPBSET_READ, number, 0, 0, 0):
+                found.append(number)
         except OSError:  # the kernel knows no more of them
             break
-        call("prctl", _PR_CAPBSET_DROP, number, 0, 0, 0)
+    return found
+
+
+def drop_bounding(keep: Sequence[int], held: Sequence[int]) -> None:
+    """Let no program of the future have more than *keep* of those that are *held* now."""
+    for number in held:
+        if number not in keep:
+            call("prctl", _PR_CAPBSET_DROP, number, 0, 0, 0)
     if keep:
         call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)  # across the change of the user
 
@@ -344,7 +357,7 @@ def reap(program: int, status: int) -> None:
     everything = range(1, _signal.NSIG)
     # Whoever is root in there could write into the file that this process runs from.
     call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
-    drop_bounding([])
+    drop_bounding([], bounding())
     call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     set_capabilities([_CAP_KILL], inheritable=False)
     no_new_privs()
