@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from cgctl.testing import FakeSystem
 
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 
 
-def test_the_page_on_testing_runs(fake_system: FakeSystem) -> None:
-    """Its first example holds, and its test passes."""
-    first, second = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    exec(first, {})  # noqa: S102 - the documentation's own
-    names: dict[str, object] = {}
-    exec(second, names)  # noqa: S102
-    test = names["test_a_job_that_forks_too_much"]
-    assert callable(test)
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
-    test(fake_system)
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_page_on_testing_runs(example: str, fake_system: FakeSystem) -> None:
+    """Each example holds, and the tests in it pass."""
+    names: dict[str, object] = {}
+    exec(example, names)  # noqa: S102 - the documentation's own
+    tests = [thing for name, thing in names.items() if name.startswith("test_") and callable(thing)]
+
+    for test in tests:
+        test(fake_system)

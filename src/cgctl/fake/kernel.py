@@ -15,7 +15,9 @@ from cgctl.fake.processes import Processes
 from cgctl.fake.profile import Profile, profile
 from cgctl.fake.refusal import refusal, refuse
 from cgctl.fake.rules import INHERITED, READ, WRITE, cpuset, devices
-from cgctl.fake.task import Task
+from cgctl.fake.task import Task, Thread
+from cgctl.fake.time.clock import Clock
+from cgctl.fake.time.work import Work
 from cgctl.fake.tree import Group, Tree
 from cgctl.filesystem import Lock
 from cgctl.marks import CONTROL
@@ -47,6 +49,7 @@ class FakeKernel:
         tasks: pid → process.
         caller: the process that stands for the one that uses it.
         processes: what is done with them.
+        clock: the time, which passes only in :meth:`advance`.
         mutex: held while anything is looked at or changed.
 
     Raises:
@@ -85,6 +88,7 @@ class FakeKernel:
         mounted += tuple((1, (f"name={name}",), f"{ROOT}/{name}") for name in named)
         self.trees = tuple(self._tree_of(number, *each) for number, each in enumerate(mounted, 1))
         self.tasks: dict[int, Task] = {}
+        self.clock = Clock(self)
         self.processes = Processes(self)
         self.caller = self.processes.make(None, {tree: tree.root for tree in self.trees}, pid=caller)
 
@@ -304,6 +308,37 @@ class FakeKernel:
             for tree, each in groups.items():
                 self.processes.vet_attach(each, tree)
             return self.processes.make(None, groups, pid)
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Seconds since the machine was started."""
+        return self.clock.now / 1e9
+
+    def advance(self, time: float | str) -> None:
+        """Let time pass: what processes have to do is done, as fast as limits and the machine allow.
+
+        Args:
+            time: how long; a number is seconds, ``"50ms"`` what it says.
+
+        Raises:
+            SpecError: it is no time.
+        """
+        with self.mutex:
+            self.clock.advance(time)
+            self.notify()
+
+    def give(self, thread: Thread, work: Work) -> None:
+        """Give a thread something more to do.
+
+        Raises:
+            OSError: ``ESRCH``: its process has ended.
+        """
+        with self.mutex:
+            if not thread.task.alive:
+                refuse(ESRCH)
+            self.clock.give(thread, work)
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 

@@ -121,6 +121,7 @@ class Processes:
             charging.free(task)
             task.status = status
             for thread in task.threads:
+                self._kernel.clock.forget(thread)
                 for group in thread.groups.values():
                     group.leave(thread)
             for thread in task.threads[1:]:

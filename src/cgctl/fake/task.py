@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
 from cgctl.fake import charging
+from cgctl.fake.time.work import Burn, Call, Work
+from cgctl.units import parse_duration
 
 if TYPE_CHECKING:
     from cgctl.fake.kernel import FakeKernel
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["SIGKILL", "Task", "Thread"]
 
 SIGKILL: Final = 9
+_NSEC_IN_USEC: Final = 1_000
 
 
 class Thread:
@@ -22,14 +26,45 @@ class Thread:
         tid: its number; that of the first thread is the process's.
         task: its process.
         groups: hierarchy → the group that it is in, or was in when it ended.
+        work: what it has to do, while the clock advances; ``None``: nothing.
     """
 
-    __slots__ = ("groups", "task", "tid")
+    __slots__ = ("groups", "task", "tid", "work")
 
     def __init__(self, tid: int, task: Task, groups: dict[Tree, Group]) -> None:
         self.tid = tid
         self.task = task
         self.groups = groups
+        self.work: list[Work] | None = None
+
+    @property
+    def head(self) -> Work | None:
+        """What it is at."""
+        return self.work[0] if self.work else None
+
+    def done(self) -> None:
+        """Go on with the next."""
+        if self.work:
+            del self.work[0]
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has something left to do."""
+        return bool(self.work)
+
+    def burn(self, cpu_time: float | str, *, system: bool = False) -> None:
+        """Give it processor time to use, after all else that it has to do; it is used while the clock advances.
+
+        Args:
+            cpu_time: how much; a number is seconds.
+            system: whether the kernel uses it on its behalf.
+        """
+        usec = parse_duration(cpu_time, "cpu_time")
+        self.task.kernel.give(self, Burn(usec * _NSEC_IN_USEC, system))
+
+    def then(self, action: Callable[[], object]) -> None:
+        """Have a function called when all else that it has to do is done; the clock waits for it."""
+        self.task.kernel.give(self, Call(action))
 
 
 class Task:
@@ -65,6 +100,11 @@ class Task:
         return f"Task({self.pid}, {self.state})"
 
     @property
+    def busy(self) -> bool:
+        """Whether one of its threads has something left to do."""
+        return any(thread.busy for thread in self.threads)
+
+    @property
     def alive(self) -> bool:
         """Whether it has not ended."""
         return self.status is None
@@ -91,6 +131,14 @@ class Task:
             OSError: ``EAGAIN`` at a limit of the pids controller.
         """
         return self.kernel.processes.start_thread(self)
+
+    def burn(self, cpu_time: float | str, *, system: bool = False) -> None:
+        """Let its main thread use processor time: :meth:`Thread.burn`."""
+        self.threads[0].burn(cpu_time, system=system)
+
+    def then(self, action: Callable[[], object]) -> None:
+        """Have a function called when its main thread has done all else: :meth:`Thread.then`."""
+        self.threads[0].then(action)
 
     def exit(self, status: int = 0) -> None:
         """End."""

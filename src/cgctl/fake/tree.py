@@ -15,6 +15,8 @@ from cgctl.fake.refusal import refuse
 if TYPE_CHECKING:
     from cgctl.fake.kernel import FakeKernel
     from cgctl.fake.task import Thread
+    from cgctl.fake.time.bandwidth import Bandwidth
+    from cgctl.fake.time.usage import Usage
 
 __all__ = ["THREADED", "Group", "Tree"]
 
@@ -43,11 +45,13 @@ class Group:
         populated: groups directly below that are populated, and 1 for own live threads.
         descendants: how many groups are below.
         gone: whether it was removed.
+        bandwidth: its CPU quota, once it had one.
+        usage: the processor time used in it, once there was some.
     """
 
     __slots__ = (
         *("children", "control", "counts", "descendants", "gone", "name", "parent", "populated", "threaded"),
-        *("threads", "tree", "values", "xattrs"),
+        *("threads", "tree", "values", "xattrs", "bandwidth", "usage"),
     )
 
     def __init__(self, tree: Tree, name: str, parent: Group | None) -> None:
@@ -64,6 +68,8 @@ class Group:
         self.populated = 0
         self.descendants = 0
         self.gone = False
+        self.bandwidth: Bandwidth | None = None
+        self.usage: Usage | None = None
 
     @property
     def kernel(self) -> FakeKernel:

@@ -135,6 +135,8 @@ def _vet_enabling(group: Group, enable: set[str]) -> None:
 def _forget(group: Group, controller: str) -> None:
     for name in [name for name in group.counts if name.split(".", 1)[0] == controller]:
         del group.counts[name]
+    if controller == "cpu":
+        group.bandwidth = None
 
 
 # --- processes ------------------------------------------------------------------------------------------------------

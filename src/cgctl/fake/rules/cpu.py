@@ -10,13 +10,19 @@ from typing import Final
 
 from cgctl.fake.parse import BLANKS, U64, s64, stripped, u64
 from cgctl.fake.refusal import refuse
+from cgctl.fake.time import bandwidth
+from cgctl.fake.time.usage import Usage
 from cgctl.fake.tree import Group
 
-__all__ = ["READ_V1", "READ_V2", "WRITE_V1", "WRITE_V2"]
+__all__ = ["READ_V1", "READ_V2", "WRITE_V1", "WRITE_V2", "weight"]
 
 Reader = Callable[[Group], str]
 Writer = Callable[[Group, str], str | None]
 
+# WEIGHT_IDLEPRIO: what a group weighs while cpu.idle is 1.
+_WEIGHT_IDLE: Final = 3.0
+_NSEC_IN_USEC: Final = 1_000
+_NSEC_IN_TICK: Final = 10_000_000
 _LEAST_USEC: Final = 1_000
 _MOST_PERIOD: Final = 1_000_000
 # max_cfs_runtime: MAX_BW << BW_SHIFT microseconds.
@@ -42,6 +48,13 @@ def _is_idle(group: Group) -> bool:
 def _scaled(group: Group) -> int:
     """Return the scheduler's own weight, of which 1024 is the default: what is kept of a weight and of a nice."""
     return int(group.values.get("cpu.weight", "1024"))
+
+
+def weight(group: Group) -> float:
+    """Return what a group weighs against its siblings, of which a thread weighs 1024."""
+    if _is_idle(group):
+        return _WEIGHT_IDLE
+    return float(_scaled(group) if group.tree.version != 1 else int(group.get("cpu.shares")))
 
 
 def _weight(group: Group) -> str:
@@ -104,7 +117,7 @@ def _set_shares(group: Group, text: str) -> str:
 _PAIR: Final = re.compile(rf"[{BLANKS}]*(\S+)(?:[{BLANKS}]+(\d+))?")
 
 
-def _set_max(group: Group, text: str) -> str:
+def _set_max(group: Group, text: str) -> None:
     match = _PAIR.match(text)
     if match is None:
         refuse(EINVAL)
@@ -120,7 +133,12 @@ def _set_max(group: Group, text: str) -> str:
     burst = int(group.values.get("cpu.max.burst", "0"))
     if quota is not None and not (_LEAST_USEC <= quota <= _MOST_QUOTA and burst <= quota):
         refuse(EINVAL)
-    return f"{'max' if quota is None else quota} {period}\n"
+    _held(group, "cpu.max", f"{'max' if quota is None else quota} {period}\n")
+
+
+def _held(group: Group, name: str, text: str) -> None:
+    group.values[name] = text
+    bandwidth.configure(group)
 
 
 def _quota(group: Group, word: str) -> int | None:
@@ -137,14 +155,14 @@ def _quota(group: Group, word: str) -> int | None:
     return number
 
 
-def _set_burst(group: Group, text: str) -> str:
+def _set_burst(group: Group, text: str) -> None:
     number = u64(text)
     quota = group.get("cpu.max").split()[0]
     if quota != "max" and number > int(quota):
         refuse(EINVAL)
     if number > _MOST_QUOTA:
         refuse(EINVAL)
-    return f"{number}\n"
+    _held(group, "cpu.max.burst", f"{number}\n")
 
 
 def _ratio(group: Group, quota: int | None = None, period: int | None = None) -> float:
@@ -176,29 +194,29 @@ def _vet_below(group: Group, allowed: float) -> None:
         _vet_below(child, allowed if ratio == math.inf else ratio)
 
 
-def _set_quota_v1(group: Group, text: str) -> str:
+def _set_quota_v1(group: Group, text: str) -> None:
     number = s64(text)
     if group.parent is None:
         refuse(EINVAL)
     quota = -1 if number < 0 else number
     _vet_v1(group, quota, int(group.get("cpu.cfs_period_us")))
-    return f"{quota}\n"
+    _held(group, "cpu.cfs_quota_us", f"{quota}\n")
 
 
-def _set_period_v1(group: Group, text: str) -> str:
+def _set_period_v1(group: Group, text: str) -> None:
     number = u64(text)
     if group.parent is None:
         refuse(EINVAL)
     _vet_v1(group, int(group.get("cpu.cfs_quota_us")), number)
-    return f"{number}\n"
+    _held(group, "cpu.cfs_period_us", f"{number}\n")
 
 
-def _set_burst_v1(group: Group, text: str) -> str:
+def _set_burst_v1(group: Group, text: str) -> None:
     number = u64(text)
     quota = int(group.get("cpu.cfs_quota_us"))
     if group.parent is None or number > _MOST_QUOTA or (quota >= 0 and number > quota):
         refuse(EINVAL)
-    return f"{number}\n"
+    _held(group, "cpu.cfs_burst_us", f"{number}\n")
 
 
 # --- clamps ---------------------------------------------------------------------------------------------------------
@@ -233,26 +251,59 @@ def _stat(group: Group) -> str:
     if group.tree.version != 1 and not group.has("cpu"):
         # Usage is told of every group, quotas only of those that can have one.
         keys = [key for key in keys if key.endswith("_usec") and key not in {"throttled_usec", "burst_usec"}]
-    return "".join(f"{key} {group.counts.get(f'cpu.stat:{key}', 0)}\n" for key in keys)
+    counted = _counted(group)
+    return "".join(f"{key} {counted.get(key, 0)}\n" for key in keys)
+
+
+def _counted(group: Group) -> dict[str, int]:
+    """Return what is counted, under the names of both versions: v1 has no usage there, and nanoseconds."""
+    found: dict[str, int] = {}
+    if group.usage:
+        user, system = round(group.usage.user), round(group.usage.system)
+        found |= {
+            "usage_usec": (user + system) // _NSEC_IN_USEC,
+            "user_usec": user // _NSEC_IN_USEC,
+            "system_usec": system // _NSEC_IN_USEC,
+        }
+    account = group.bandwidth
+    if account:
+        throttled, burst = round(account.throttled_time), round(account.burst_time)
+        found |= {"nr_periods": account.periods, "nr_throttled": account.throttles, "nr_bursts": account.bursts}
+        found |= {"throttled_time": throttled, "burst_time": burst}
+        found |= {"throttled_usec": throttled // _NSEC_IN_USEC, "burst_usec": burst // _NSEC_IN_USEC}
+    return found
+
+
+def _stat_local(group: Group) -> str:
+    throttled = round(group.usage.throttled) if group.usage else 0
+    if group.tree.version == 1:
+        return f"throttled_time {throttled}\n"
+    return f"throttled_usec {throttled // _NSEC_IN_USEC}\n"
 
 
 def _set_usage(group: Group, text: str) -> None:
     if u64(text) != 0:
         refuse(EINVAL)
-    for name in [name for name in group.counts if name.startswith("cpuacct.")]:
-        del group.counts[name]
+    if group.usage:
+        group.usage.user = group.usage.system = 0.0
 
 
-def _usage(key: str) -> Reader:
-    return lambda group: f"{group.counts.get(f'cpuacct.{key}', 0) * 1000}\n"
+def _times(group: Group) -> tuple[int, int]:
+    used = group.usage or Usage()
+    return round(used.user), round(used.system)
 
 
 def _acct_stat(group: Group) -> str:
-    ticks = [group.counts.get(f"cpuacct.{key}", 0) // 10_000 for key in ("user", "system")]
-    return f"user {ticks[0]}\nsystem {ticks[1]}\n"
+    user, system = (time // _NSEC_IN_TICK for time in _times(group))
+    return f"user {user}\nsystem {system}\n"
 
 
-READ_V2: Final[dict[str, Reader]] = {"cpu.stat": _stat, "cpu.weight": _weight, "cpu.weight.nice": _nice}
+READ_V2: Final[dict[str, Reader]] = {
+    "cpu.stat": _stat,
+    "cpu.stat.local": _stat_local,
+    "cpu.weight": _weight,
+    "cpu.weight.nice": _nice,
+}
 WRITE_V2: Final[dict[str, Writer]] = {
     "cpu.idle": _set_idle,
     "cpu.max": _set_max,
@@ -265,10 +316,11 @@ WRITE_V2: Final[dict[str, Writer]] = {
 READ_V1: Final[dict[str, Reader]] = {
     "cpu.shares": _shares,
     "cpu.stat": _stat,
+    "cpu.stat.local": _stat_local,
     "cpuacct.stat": _acct_stat,
-    "cpuacct.usage": _usage("usage"),
-    "cpuacct.usage_sys": _usage("system"),
-    "cpuacct.usage_user": _usage("user"),
+    "cpuacct.usage": lambda group: f"{sum(_times(group))}\n",
+    "cpuacct.usage_sys": lambda group: f"{_times(group)[1]}\n",
+    "cpuacct.usage_user": lambda group: f"{_times(group)[0]}\n",
 }
 WRITE_V1: Final[dict[str, Writer]] = {
     "cpu.cfs_burst_us": _set_burst_v1,

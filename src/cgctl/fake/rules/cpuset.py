@@ -11,7 +11,7 @@ from cgctl.fake.refusal import refuse
 from cgctl.fake.tree import Group
 from cgctl.formats import format_cpu_list, parse_cpu_list
 
-__all__ = ["INHERITED_V1", "READ_V1", "READ_V2", "WRITE_V1", "WRITE_V2", "new_v1", "vet_attach_v1"]
+__all__ = ["INHERITED_V1", "READ_V1", "READ_V2", "WRITE_V1", "WRITE_V2", "new_v1", "processors", "vet_attach_v1"]
 
 Numbers = frozenset[int]
 Reader = Callable[[Group], str]
@@ -178,6 +178,12 @@ def _isolated(group: Group) -> str:
         if _kind(each) == "isolated" and _is_partition(each):
             found |= _base(each)
     return _shown(frozenset(found))
+
+
+def processors(group: Group) -> Numbers:
+    """Return the processors that the threads of a group run on, in either version."""
+    nearest = group.nearest("cpuset")
+    return _held_v1(nearest, _CPUS) if group.tree.version == 1 else _effective_cpus(nearest)
 
 
 READ_V2: Final[dict[str, Reader]] = {

@@ -1,0 +1,129 @@
+"""The clock: from event to event, and whole repetitions at once."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from cgctl.errors import SpecError
+from cgctl.fake.time.scheduler import Scheduler
+from cgctl.fake.time.work import Call, Work
+from cgctl.units import parse_duration
+
+if TYPE_CHECKING:
+    from cgctl.fake.kernel import FakeKernel
+    from cgctl.fake.task import Thread
+    from cgctl.fake.time.bandwidth import Bandwidth
+
+__all__ = ["Clock"]
+
+_NSEC_IN_USEC: Final = 1_000
+# Less than that is what floating point leaves of a nanosecond.
+_NOTHING: Final = 1e-3
+
+
+class Clock:
+    """The virtual time of one kernel, and all that goes on while it passes.
+
+    Attributes:
+        now: nanoseconds since the machine was started.
+        busy: the threads that have something to do, in the order in which they got it.
+        accounts: the groups' CPU quotas.
+        scheduler: who runs, and how fast.
+    """
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self.now = 0
+        self.busy: dict[Thread, None] = {}
+        self.accounts: dict[Bandwidth, None] = {}
+        self.scheduler = Scheduler(kernel)
+        self._kernel = kernel
+        self._advancing = False
+
+    def give(self, thread: Thread, work: Work) -> None:
+        """Give a thread something more to do."""
+        if thread.work is None:
+            thread.work = []
+        thread.work.append(work)
+        self.busy[thread] = None
+
+    def forget(self, thread: Thread) -> None:
+        """Let go a thread that has ended."""
+        thread.work = None
+        self.busy.pop(thread, None)
+
+    def advance(self, time: float | str) -> None:
+        """Let time pass.
+
+        Args:
+            time: how long; a number is seconds.
+
+        Raises:
+            SpecError: it is no time, or the clock is already being advanced.
+        """
+        usec = parse_duration(time, "time")
+        if self._advancing:
+            msg = f"advance({time!r}) while the clock is advancing: let what is called return first"
+            raise SpecError(msg)
+        self._advancing = True
+        try:
+            self._run(self.now + usec * _NSEC_IN_USEC)
+        finally:
+            self._advancing = False
+
+    def _run(self, end: int) -> None:
+        seen: dict[object, tuple[int, list[tuple[object, str, float]]]] = {}
+        while True:
+            self._finish()
+            self.scheduler.prepare()
+            if self.now >= end:
+                break
+            due = self.scheduler.due()
+            time = end - self.now if math.isinf(due) else min(max(math.ceil(due - _NOTHING), 1), end - self.now)
+            self.scheduler.elapse(time)
+            self.now += time
+            if self.scheduler.fire():
+                self._repeat(end, seen)
+
+    def _finish(self) -> None:
+        """Take away what is done, and call what is to be called."""
+        for thread in list(self.busy):
+            while (work := thread.head) and self._is_done(work):
+                thread.done()
+                if isinstance(work, Call):
+                    work.action()
+            if not thread.work:
+                self.forget(thread)
+
+    @staticmethod
+    def _is_done(work: Work) -> bool:
+        return isinstance(work, Call) or work.left < _NOTHING
+
+    # --- what repeats -----------------------------------------------------------------------------------------------
+
+    def _repeat(self, end: int, seen: dict[object, tuple[int, list[tuple[object, str, float]]]]) -> None:
+        """Where everything is as it was at another refill, do all whole repetitions that there will be, at once."""
+        self.scheduler.prepare()
+        phase = self.scheduler.phase()
+        counters = [(thing, name, getattr(thing, name)) for thing, name in self.scheduler.counters()]
+        before = seen.get(phase)
+        if before is None:
+            seen[phase] = self.now, counters
+            return
+        then, marks = before
+        period = self.now - then
+        steps = [(thing, name, value - old) for (thing, name, old), (_, _, value) in zip(marks, counters, strict=True)]
+        times = (end - self.now) // period
+        for thing, name, step in steps:
+            if name == "left" and step < 0:
+                # One less, so that what is done in the middle of a repetition is done there.
+                times = min(times, int(getattr(thing, name) // -step) - 1)
+        seen.clear()
+        if times < 1:
+            return
+        for thing, name, step in steps:
+            setattr(thing, name, getattr(thing, name) + times * step)
+        self.now += times * period
+        for account in self.accounts:
+            if account.timer is not None:
+                account.timer += times * period
