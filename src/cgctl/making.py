@@ -14,7 +14,7 @@ import attrs
 from cgctl import claim, killing, members, owning
 from cgctl.address import Address
 from cgctl.controllers import CONTROLLERS
-from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError
+from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
 from cgctl.filesystem import Filesystem, execute, read_all, remove_tree, satisfy
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.layout import UNIFIED
@@ -222,7 +222,12 @@ def extend(address: Address, specs: Mapping[str, Any]) -> None:
     held = {name: CONTROLLERS[name].spec() for name in controllers_in(filesystem, address.system.layout, before)}
     added = {p.hierarchy.label: p for p in address.planned(held | dict(specs)) if p.hierarchy.label not in before}
     with owning.steady(address):
-        steps, _ = planned(address, (*added.values(), *before.values()), specs)
+        try:
+            steps, _ = planned(address, (*added.values(), *before.values()), specs)
+        except UnsupportedError:
+            # Files may also be missing because the whole group is, since a moment ago.
+            address.require()
+            raise
         execute(filesystem, owning.marked(steps, owning.mark_of(filesystem, before.values())))
     targets = {label: directory for label, directory in doors(address).items() if label in added}
     for _round in range(_TRIES if added else 0):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from errno import EBADMSG, ENOSYS, EOPNOTSUPP, EPERM
+from errno import EBADMSG, ENODEV, ENOSYS, EOPNOTSUPP, EPERM
 from typing import Any, Final
 
 import attrs
@@ -66,12 +66,34 @@ def _is_there(filesystem: Filesystem, path: str) -> bool:
 def read_limits(filesystem: Filesystem, layout: Layout, places: Places) -> Limits:
     """Return what the kernel holds of each controller that the group has."""
     specs = {}
+    answers: set[bytes | int] = set()
     for name in controllers_in(filesystem, layout, places):
         known = layout.controller(name)
         controller = attrs.evolve(known, settings=_rows_in(known, layout, places))
         snapshot = Snapshot(read_all(filesystem, files(controller.settings, layout, lambda home: places[home.label])))
         specs[name] = held_spec(controller, layout, snapshot, lambda home: places[home.label])
+        answers.update(snapshot.values.values())
+    if ENODEV in answers or not any(isinstance(answer, bytes) for answer in answers):
+        _require(filesystem, places)
     return Limits(**specs)
+
+
+def _require(filesystem: Filesystem, places: Places) -> None:
+    """Look whether a group is still there, in any hierarchy.
+
+    Raises:
+        OSError: it is not.
+    """
+    refused = None
+    for place in places.values():
+        try:
+            filesystem.read(place.marker())
+        except OSError as error:
+            refused = error
+        else:
+            return
+    if refused is not None:
+        raise refused
 
 
 def _rows_in(controller: Controller, layout: Layout, places: Places) -> tuple[Row, ...]:
@@ -94,8 +116,7 @@ def read_stats(filesystem: Filesystem, layout: Layout, places: Places, names: It
     told = {name: reader.read(layout.controller(name)) for name in wanted or CONTROLLERS}
     if not any(told.values()):
         # Nothing at all: either the group has none of these controllers, or it has gone.
-        for place in places.values():
-            filesystem.read(place.marker())
+        _require(filesystem, places)
     return Stats(**told)
 
 
@@ -161,6 +182,8 @@ class _Reader:
                 # not look at attached programs is told nothing of them.
                 if error.errno not in (_HIDDEN if is_attached(path) else _ABSENT):
                     raise
+                if error.errno == ENODEV:  # it was removed between the opening and the reading
+                    _require(self.filesystem, self.places)
                 self.texts[path] = None
         return self.texts[path]
 

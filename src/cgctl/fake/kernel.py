@@ -10,6 +10,7 @@ from typing import Final
 
 from cgctl.errors import SpecError
 from cgctl.fake import layouts, proc
+from cgctl.fake.faults import Fault, Faults, Operation
 from cgctl.fake.layouts import ROOT, Layout, Mounted
 from cgctl.fake.processes import Processes
 from cgctl.fake.profile import Profile, profile
@@ -90,6 +91,7 @@ class FakeKernel:
         self.tasks: dict[int, Task] = {}
         self.clock = Clock(self)
         self.processes = Processes(self)
+        self._faults = Faults(self)
         self.caller = self.processes.make(None, {tree: tree.root for tree in self.trees}, pid=caller)
 
     def __repr__(self) -> str:
@@ -108,6 +110,7 @@ class FakeKernel:
     def read(self, path: str) -> bytes:
         """Return a file's whole content."""
         with self.mutex, _named(path):
+            self._faults.meet("read", path)
             if not path.startswith(f"{ROOT}/"):
                 return proc.read(self, path).encode()
             group, name, mode = self._file(path)
@@ -119,6 +122,7 @@ class FakeKernel:
     def write(self, path: str, data: bytes) -> None:
         """Write *data* with one ``write(2)``."""
         with self.mutex, _named(path):
+            self._faults.meet("write", path)
             if not path.startswith(f"{ROOT}/"):
                 proc.read(self, path)
                 refuse(EINVAL)
@@ -139,8 +143,9 @@ class FakeKernel:
     def mkdir(self, path: str, marks: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Make a group, with extended attributes."""
         with self.mutex, _named(path):
+            self._faults.meet("mkdir", path)
             above, _, name = path.rpartition("/")
-            parent = self._group(above)
+            parent = self.group_at(above)
             child = parent.mkdir(name)
             child.xattrs.update(marks)
             if child.tree.version == 1:
@@ -160,21 +165,26 @@ class FakeKernel:
     def rmdir(self, path: str) -> None:
         """Remove an empty group."""
         with self.mutex, _named(path):
+            self._faults.meet("rmdir", path)
             above, _, name = path.rpartition("/")
-            parent = self._group(above) if above.startswith(ROOT) else None
+            parent = self.group_at(above) if above.startswith(ROOT) else None
             if parent and name not in parent.children and parent.interface(name):
                 refuse(ENOTDIR)
-            group = self._group(path)
-            group.rmdir()
-            self.device_states.pop(group, None)
-            self.known_disks.pop(group, None)
+            self.remove(self.group_at(path))
+
+    def remove(self, group: Group) -> None:
+        """Remove a group, if it is empty, with all that is kept of it."""
+        group.rmdir()
+        self.device_states.pop(group, None)
+        self.known_disks.pop(group, None)
 
     def listdir(self, path: str) -> list[str]:
         """Return the names of the groups directly below a group, or those of another directory that the kernel has."""
         with self.mutex, _named(path):
+            self._faults.meet("listdir", path)
             if not path.startswith(ROOT):
                 return proc.listdir(path)
-            return sorted(self._group(path).children)
+            return sorted(self.group_at(path).children)
 
     def signal(self, pid: int, number: int) -> None:
         """Signal a process."""
@@ -197,23 +207,23 @@ class FakeKernel:
     def getxattr(self, path: str, name: str) -> bytes | None:
         """Return an extended attribute of a group; ``None`` where there is none."""
         with self.mutex, _named(path):
-            return self._group(path).xattrs.get(name)
+            return self.group_at(path).xattrs.get(name)
 
     def setxattr(self, path: str, name: str, value: bytes) -> None:
         """Set an extended attribute of a group."""
         with self.mutex, _named(path):
-            self._group(path).xattrs[name] = value
+            self.group_at(path).xattrs[name] = value
 
     def removexattr(self, path: str, name: str) -> None:
         """Take an extended attribute off a group."""
         with self.mutex, _named(path):
-            if self._group(path).xattrs.pop(name, None) is None:
+            if self.group_at(path).xattrs.pop(name, None) is None:
                 refuse(ENODATA)
 
     def unfinished(self, path: str) -> bool:
         """Tell whether the maker of a group has not come to mark it: here nobody is killed in between."""
         with self.mutex, _named(path):
-            self._group(path)
+            self.group_at(path)
             return False
 
     def lock(self, path: str, *, exclusive: bool, timeout: float = 1.0) -> Lock:
@@ -227,14 +237,14 @@ class FakeKernel:
         del uid, gid
         with self.mutex, _named(path):
             above = path.rpartition("/")[0]
-            if path.rpartition("/")[2] in self._group(above).children:
+            if path.rpartition("/")[2] in self.group_at(above).children:
                 return
             self._file(path)
 
     def writable(self, path: str) -> bool:
         """Tell whether groups may be made below a group."""
         try:
-            self._group(path)
+            self.group_at(path)
         except OSError:
             return False
         return True
@@ -247,7 +257,7 @@ class FakeKernel:
             refuse(ENOENT)
         return max(found, key=lambda tree: len(tree.mount_point))
 
-    def _group(self, path: str) -> Group:
+    def group_at(self, path: str) -> Group:
         """Return the group of a path."""
         tree = self._tree(path)
         group = tree.root
@@ -261,7 +271,7 @@ class FakeKernel:
     def _file(self, path: str) -> tuple[Group, str, int]:
         """Return the group, the name and the mode of an interface file, or of an attached program."""
         above, _, name = path.rpartition("/")
-        group = self._group(above)
+        group = self.group_at(above)
         if name in group.children:
             refuse(EISDIR)
         if name.startswith("@") and name in READ[group.tree.version]:
@@ -284,7 +294,7 @@ class FakeKernel:
     def files(self, path: str) -> list[str]:
         """Return the names of a group's interface files."""
         with self.mutex, _named(path):
-            return sorted(self._group(path).files())
+            return sorted(self.group_at(path).files())
 
     def writes(self, path: str) -> bool:
         """Tell whether something is done with what is written to an interface file."""
@@ -303,7 +313,7 @@ class FakeKernel:
         with self.mutex:
             groups = dict(self.caller.threads[0].groups)
             for path in _paths(group):
-                found = self._group(path)
+                found = self.group_at(path)
                 groups[found.tree] = found
             for tree, each in groups.items():
                 self.processes.vet_attach(each, tree)
@@ -339,6 +349,51 @@ class FakeKernel:
             if not thread.task.alive:
                 refuse(ESRCH)
             self.clock.give(thread, work)
+
+    # --- faults -----------------------------------------------------------------------------------------------------
+
+    def fail(
+        self,
+        path: str,
+        errno: int,
+        times: int | None = 1,
+        *,
+        on: Operation | Iterable[Operation] | None = None,
+        after: int = 0,
+    ) -> Fault:
+        """Have the next calls on a file or group fail, as if the machine were out of memory or somebody were faster.
+
+        Args:
+            path: of the file or group, or a pattern in which ``*`` stands for any characters:
+                ``"*/memory.max"``.
+            errno: how they fail, such as ``errno.EIO``.
+            times: how many of them; ``None``: all from now on.
+            on: which of ``"read"``, ``"write"``, ``"mkdir"``, ``"rmdir"`` and ``"listdir"``; by default all.
+            after: how many of them go well before.
+
+        Returns:
+            What was asked for; its ``hits`` tells how many calls have failed by it.
+
+        Raises:
+            SpecError: an argument is nonsense.
+        """
+        with self.mutex:
+            return self._faults.add(path, errno, times, on, after=after)
+
+    def vanish(self, group: object, *, on: str | None = None) -> None:
+        """Remove a group as somebody else would: what runs in it is killed, and it goes with all below it.
+
+        Args:
+            group: a path of it, or something with ``paths()`` such as a :class:`cgctl.Group`.
+            on: wait with that until somebody reads or writes this file of it, such as ``"memory.max"``: who has opened
+                it finds the group gone, and is refused with ``ENODEV``.
+
+        Raises:
+            OSError: ``ENOENT``: it is not there; ``EBUSY``: the caller is in it, whom nobody kills.
+            SpecError: it has no such file.
+        """
+        with self.mutex:
+            self._faults.vanish(_paths(group), on)
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 

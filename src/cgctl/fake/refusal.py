@@ -17,6 +17,8 @@ _TEXTS: Final = {
     _errno.EBUSY: "Device or resource busy",
     _errno.EEXIST: "File exists",
     _errno.EINVAL: "Invalid argument",
+    _errno.EINTR: "Interrupted system call",
+    _errno.EIO: "Input/output error",
     _errno.EISDIR: "Is a directory",
     _errno.ENODEV: "No such device",
     _errno.ENOENT: "No such file or directory",
