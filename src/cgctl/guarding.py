@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 from cgctl import joined
+from cgctl.launch import client
 from cgctl.launch.client import Helper, helper
 
 __all__ = ["guard", "homes", "own_helper", "release"]
@@ -30,7 +31,7 @@ def guard(mark: bytes, directories: Sequence[str], above: Sequence[str] = ()) ->
 
 def release(token: int) -> None:
     """Guard a group no longer: it is gone, or is to outlive this process."""
-    own_helper().release(token)
+    client.release(token)
 
 
 def homes() -> list[int]:

@@ -17,6 +17,7 @@ from cgctl.errors import SpecError
 from cgctl.filesystem import read_all
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.launch.arguments import Argument
+from cgctl.launch.client import Helper
 from cgctl.launch.process import Process
 from cgctl.launch.start import popen as launch
 from cgctl.layout import UNIFIED
@@ -77,8 +78,9 @@ class KernelLauncher:
 
 
 def _launch(argv: Sequence[Argument], leaf: Leaf, keywords: dict[str, Any], *, self_join: bool) -> Process:
-    with _entrances(leaf) as entrances:
-        how = {**keywords, **entrances, "home": guarding.homes}
+    helper = guarding.own_helper()
+    with _entrances(leaf, helper) as entrances:
+        how = {**keywords, **entrances, "helper": helper}
         how["self_join"] = self_join or entrances.get("self_join", False)
         return launch(argv, leaf=leaf, group=leaf.group, **how)
 
@@ -92,18 +94,18 @@ def _births_fail() -> bool:
 
 
 @contextlib.contextmanager
-def _entrances(leaf: Leaf) -> Iterator[dict[str, Any]]:
+def _entrances(leaf: Leaf, helper: Helper) -> Iterator[dict[str, Any]]:
     """Open what a child needs to get into the leaf: where it differs from the helper's group, in every hierarchy.
 
     Where the leaf is not, that is the nearest group above it, or else the caller's present one: a program that is
     run inside a joined group would escape that one's limits, because the helper is outside.
     """
-    system, own = leaf.group.system, guarding.own_helper()
+    system = leaf.group.system
     filesystem = system.filesystem
     assert isinstance(filesystem, KernelFilesystem), "a real machine is reached by the real kernel"  # noqa: S101
     targets = system.directories_of(os.getpid()) | leaf.place.address.nearest()
     # A helper that was just started may still be on its way home.
-    present = system.directories_of(own.pid) | dict(joined.outermost_homes())
+    present = system.directories_of(helper.pid) | dict(joined.outermost_homes())
     with ExitStack() as opened:
 
         def entrance(fd: int) -> int:

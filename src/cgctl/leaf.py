@@ -11,11 +11,13 @@ from cgctl.controllers import CONTROLLERS, MemoryStats, Stats
 from cgctl.errors import GroupNotFoundError
 from cgctl.group import Group
 from cgctl.layout import UNIFIED
+from cgctl.marks import OWNER
 from cgctl.reading import controllers_in
 
 __all__ = ["Leaf", "unlimited"]
 
 _FINISH_TIMEOUT = 10.0
+_INNER = "payload"
 
 
 class Leaf:
@@ -42,12 +44,15 @@ class Leaf:
     def nest(self) -> None:
         """Put the program one v2 group deeper: the root of a cgroup namespace, with the limits out of its reach.
 
-        It has no controllers, and so nothing that could be set from within. v1 is never mounted in a sandbox.
+        It has no controllers, and so nothing that could be set from within. v1 is never mounted in a sandbox. It goes
+        with the leaf, as whatever the program makes in it does.
         """
-        if UNIFIED not in self.group.address.existing():
+        place = self.group.address.existing().get(UNIFIED)
+        if place is None:
             return
-        self._inner = Group("payload", parent=self.group)
-        self._inner._existence.make(ephemeral=True)  # noqa: SLF001 - the same
+        marks = {OWNER: self._existence.mark} if self._existence.mark else {}
+        self.group.system.filesystem.mkdir(f"{place.directory}/{_INNER}", marks)
+        self._inner = Group(_INNER, parent=self.group)
 
     def kill(self) -> None:
         """Send SIGKILL to the whole tree."""
@@ -59,11 +64,9 @@ class Leaf:
         try:
             with contextlib.suppress(GroupNotFoundError):
                 self.group.kill(timeout=_FINISH_TIMEOUT)
-                self.oom_killed = self.kills() > 0
-                self.stats = self._final()
+                self.stats, kills = self._final()
+                self.oom_killed = kills > 0
         finally:
-            if self._inner is not None:
-                self._inner._existence.kill_and_remove(settle=False)  # noqa: SLF001 - the same
             # The next run below the same group wants the controllers again, and the caller where it is now.
             self._existence.kill_and_remove(settle=not self.group.address.base.parts)
 
@@ -89,14 +92,17 @@ class Leaf:
                 return group
         return None
 
-    def _final(self) -> Stats:
+    def _final(self) -> tuple[Stats, int]:
+        """Return the final statistics, and how many were killed at a memory limit."""
         stats, above = self.group.stats(), _memory(self._holder)
         if not self._counts_memory:
-            return attrs.evolve(stats, memory=above)
+            return attrs.evolve(stats, memory=above), _kills(above) - self._kills_before
+        kills = _kills(stats.memory)
         if stats.memory is None or stats.memory.peak is None or above is None or above.peak is None:
-            return stats
+            return stats, kills
         # A leaf's counter may run some pages ahead of the group that holds the limit; no leaf used more than that one.
-        return attrs.evolve(stats, memory=attrs.evolve(stats.memory, peak=min(stats.memory.peak, above.peak)))
+        peak = min(stats.memory.peak, above.peak)
+        return attrs.evolve(stats, memory=attrs.evolve(stats.memory, peak=peak)), kills
 
 
 def unlimited(group: Group) -> dict[str, Any]:

@@ -837,8 +837,8 @@ class TestGuard:
 
         def release(place: Place) -> None:
             assert place.token is not None
-            helper().release(place.token)
-            helper().release(place.token)  # twice is once
+            client.release(place.token)
+            client.release(place.token)  # twice is once
             start(["sleep", "300"], place)
 
         made = _guarded_run(stack, signal.SIGKILL, release)
@@ -884,7 +884,7 @@ class TestGuard:
             os.setpgid(0, 0)
             assert helper() is not old
             assert not until(lambda: not alive(old.pid), 0.1)
-            helper().release(token)
+            client.release(token)
             assert until(lambda: not alive(old.pid))
 
         del place

@@ -30,7 +30,7 @@ from cgctl.launch.obstacles import of_namespaces
 from cgctl.launch.program import BOOT, NAME, pack
 from cgctl.launch.spawn import Spawn, Spawned, encode, hint
 
-__all__ = ["Helper", "Home", "helper", "helpers"]
+__all__ = ["Helper", "Home", "helper", "helpers", "release"]
 
 Home: TypeAlias = Callable[[], Sequence[int]]
 """Opens the ``cgroup.procs`` that a new helper shall move to, for writing; they are closed for it."""
@@ -159,21 +159,11 @@ class Helper:
             above: groups above it, innermost first, that are then to be removed if they were made for it and are empty.
 
         Returns:
-            A token for :meth:`release`.
+            A token for :func:`release`.
         """
         token = next(_tokens)
         self.adopt(token, (mark, tuple(directories), tuple(above)))
         return token
-
-    def release(self, token: int) -> None:
-        """Guard the groups no longer: they have gone, or are to outlive this process.
-
-        Args:
-            token: what :meth:`guard` gave, of this helper or of any other that this process has had.
-        """
-        owner = _guards.pop(token, None)
-        if owner is not None:
-            owner.disown(token)
 
     # What follows is for this module.
 
@@ -341,6 +331,17 @@ def helper(home: Home | None = None) -> Helper:
     if old is not None:
         old.retire(new)
     return new
+
+
+def release(token: int) -> None:
+    """Guard groups no longer: they have gone, or are to outlive this process.
+
+    Args:
+        token: what :meth:`Helper.guard` gave, of whichever helper this process has had.
+    """
+    owner = _guards.pop(token, None)
+    if owner is not None:
+        owner.disown(token)
 
 
 def helpers() -> frozenset[int]:

@@ -53,8 +53,10 @@ class Exchange:
         Raises:
             TimeoutExpired: the time is over before.
         """
+        pipes: set[Any] = {pipe for pipe in (self._process.stdin, *self._read) if pipe and not pipe.closed}
+        if not pipes:
+            return
         with selectors.DefaultSelector() as selector, self._process.watched() as pidfd:
-            pipes: set[Any] = {pipe for pipe in (self._process.stdin, *self._read) if pipe and not pipe.closed}
             for pipe in pipes:
                 selector.register(pipe, selectors.EVENT_WRITE if pipe is self._process.stdin else selectors.EVENT_READ)
             if pidfd is not None:

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from typing import IO, Any
 
 from cgctl.errors import SpecError
-from cgctl.launch import arguments
+from cgctl.launch import arguments, client
 from cgctl.launch.arguments import Argument, Stream
 from cgctl.launch.children import launch_step
-from cgctl.launch.client import Home, helper
+from cgctl.launch.client import Helper
 from cgctl.launch.process import Leaf, Process
 from cgctl.launch.sandbox import Sandbox
 from cgctl.launch.spawn import Spawn
@@ -49,7 +49,7 @@ def popen(
     into_procs: int | None = None,
     join: Iterable[int] = (),
     self_join: bool = False,
-    home: Home | None = None,
+    helper: Helper | None = None,
     timeout: float | None = 30.0,
 ) -> Process:
     """Start a program in its groups, with the arguments of :class:`subprocess.Popen`.
@@ -80,7 +80,7 @@ def popen(
         into_procs: one, open for writing, of that group's ``cgroup.procs``, for where `into` is refused.
         join: ones, open for writing, of the ``cgroup.procs`` of v1 groups.
         self_join: use `into_procs` in any case.
-        home: see :func:`cgctl.launch.client.helper`.
+        helper: what makes the child; by default the helper that is at work.
         timeout: how long the start may take, in seconds.
 
     Returns:
@@ -129,7 +129,7 @@ def popen(
             sandbox=sandbox,
             namespaces=tuple(_opened(sandbox, theirs)),
         )
-        process = Process(argv, helper(home).spawn(request, timeout=timeout), leaf, group)
+        process = Process(argv, (helper or client.helper()).spawn(request, timeout=timeout), leaf, group)
         process.stdin, process.stdout, process.stderr = pipes
         ours.pop_all()
     return process
