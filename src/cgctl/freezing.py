@@ -8,7 +8,6 @@ is in the middle of something gets out of it. In both, a group below a frozen on
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -44,13 +43,13 @@ def freeze(filesystem: Filesystem, places: Places, *, timeout: float, name: str)
         raise SpecError(msg)
     place = _home(places, name)
     before = _own_state(filesystem, place)
-    deadline = time.monotonic() + timeout
+    deadline = filesystem.monotonic() + timeout
     rounds = _rounds_v2(filesystem, place) if place is places.get(UNIFIED) else _rounds_v1(filesystem, place)
     try:
         for stopped in rounds:
             if stopped:
                 return
-            if time.monotonic() > deadline:
+            if filesystem.monotonic() > deadline:
                 raise TimeoutExpired(f"freeze group {name!r}", timeout)
     except BaseException:
         if not before:
@@ -144,8 +143,8 @@ def _rounds_v1(filesystem: Filesystem, place: Place) -> Iterator[bool]:
     for number, pause in enumerate(pauses(), 1):
         _set_own_state(filesystem, place, frozen=True)
         yield filesystem.read(state).strip() == FROZEN
-        time.sleep(min(pause, _LONGEST_WAIT_SEC))
+        filesystem.sleep(min(pause, _LONGEST_WAIT_SEC))
         yield filesystem.read(state).strip() == FROZEN
         if number % _ROUNDS_UNTIL_THAW == 0:
             _set_own_state(filesystem, place, frozen=False)
-            time.sleep(_THAWED_SEC)
+            filesystem.sleep(_THAWED_SEC)

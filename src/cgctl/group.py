@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     import psutil
 
+    from cgctl.fake import Program
     from cgctl.launch.arguments import Argument
     from cgctl.launch.process import Process
     from cgctl.peaks import Peak
@@ -369,13 +370,13 @@ class Group:
                 found.append(psutil.Process(pid))
         return found
 
-    def run(self, argv: Sequence[Argument], **keywords: Unpack[RunKeywords]) -> Completed:
+    def run(self, argv: Sequence[Argument] | Program, **keywords: Unpack[RunKeywords]) -> Completed:
         """Run a program below the group, in a leaf of its own, and wait for it; see :func:`cgctl.run`."""
         from cgctl.runner import run_in  # noqa: PLC0415 - the launcher is needed here only
 
         return run_in(self, argv, **keywords)
 
-    def popen(self, argv: Sequence[Argument], **keywords: Unpack[LaunchKeywords]) -> Process:
+    def popen(self, argv: Sequence[Argument] | Program, **keywords: Unpack[LaunchKeywords]) -> Process:
         """Start a program below the group, in a leaf of its own; see :func:`cgctl.popen`."""
         from cgctl.runner import popen_in  # noqa: PLC0415 - the launcher is needed here only
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Collection
 from errno import EACCES, ENODEV, ENOENT, EOPNOTSUPP, EPERM, ESRCH
 from typing import Final
@@ -52,7 +51,7 @@ def kill(
             " would be killed; kill a group below it"
         )
         raise SpecError(msg)
-    deadline = time.monotonic() + timeout
+    deadline = filesystem.monotonic() + timeout
     own = os.getpid()
     # What is the caller's own in one hierarchy may be everybody's in another: there, only the processes are killed.
     apart = not is_own(places)
@@ -65,9 +64,9 @@ def kill(
             return
         if own in alive or not apart or not _kill_all(filesystem, places):
             _kill_each(filesystem, home, victims, hold=own not in alive)
-        if time.monotonic() > deadline:
+        if filesystem.monotonic() > deadline:
             raise TimeoutExpired(_left(filesystem, home, name, sorted(victims)), timeout)
-        time.sleep(pause)
+        filesystem.sleep(pause)
 
 
 def _require_processes(filesystem: Filesystem, places: Places, name: str) -> None:

@@ -6,7 +6,6 @@ Everything here works on a group's places: one directory in each hierarchy that 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping
 from errno import EOPNOTSUPP
 
@@ -161,17 +160,17 @@ def wait_empty(filesystem: Filesystem, places: Places, *, timeout: float | None,
     Raises:
         TimeoutExpired: some are still there after *timeout* seconds.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else filesystem.monotonic() + timeout
     unified = places.get(UNIFIED)
     for pause in pauses():
         if not tids(filesystem, places):
             return
-        left = None if deadline is None else deadline - time.monotonic()
+        left = None if deadline is None else deadline - filesystem.monotonic()
         if left is not None and left <= 0:
             raise TimeoutExpired(f"wait for group {name!r} to be empty", timeout or 0.0)
         span = pause if left is None else min(pause, left)
         if unified is None:
-            time.sleep(span)
+            filesystem.sleep(span)
         else:
             _wait_event(filesystem, unified, span)
 
@@ -181,7 +180,7 @@ def _wait_event(filesystem: Filesystem, place: Place, span: float) -> None:
     try:
         seen = filesystem.read(events)
         if b"populated 0" in seen.splitlines():
-            time.sleep(span)  # the last one is in a v1 directory only, of which nothing tells
+            filesystem.sleep(span)  # the last one is in a v1 directory only, of which nothing tells
         else:
             filesystem.wait(events, seen, max(span, 0.05))
     except OSError as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from errno import ETIMEDOUT
 from signal import SIGKILL
 from subprocess import PIPE
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
 
@@ -32,6 +32,9 @@ from cgctl.launch.sandbox import Sandbox, SandboxKeywords
 from cgctl.leaf import Leaf, unlimited
 from cgctl.system import System
 from cgctl.units import parse_duration
+
+if TYPE_CHECKING:
+    from cgctl.fake import Program
 
 __all__ = ["Completed", "popen", "popen_in", "run", "run_in"]
 
@@ -58,7 +61,7 @@ class Completed:
         wall_usec: how long it ran, microseconds.
     """
 
-    args: Sequence[Any]
+    args: Any
     returncode: int
     stdout: Any = None
     stderr: Any = None
@@ -142,11 +145,13 @@ class RunAll(RunKeywords, FreshKeywords, total=False):
     """All keywords of :func:`run`."""
 
 
-def run(argv: Sequence[Argument], **keywords: Unpack[RunAll]) -> Completed:
+def run(argv: Sequence[Argument] | Program, **keywords: Unpack[RunAll]) -> Completed:
     """Run a program in a fresh group of its own, wait for it, and return how it went.
 
     Args:
-        argv: the program and its arguments.
+        argv: the program and its arguments. On a machine in memory (``system=cgctl.testing.FakeSystem()``) it is a
+            Python callable, or a list of which the first is the name of one in ``system.programs``; see
+            :class:`cgctl.testing.ProgramTask`.
         **keywords: the controllers (``memory="512M"``, ``cpu=1``, ``pids=64``, …), *parent* and *system* as for
             :class:`cgctl.Group`; *stdin*, *stdout*, *stderr*, *cwd*, *env*, *user*, *text* and others as for
             :class:`subprocess.Popen`; *sandbox* and its fields (``root``, ``namespaces``, ``hostname`` and others) as
@@ -163,15 +168,17 @@ def run(argv: Sequence[Argument], **keywords: Unpack[RunAll]) -> Completed:
         TimeoutExpired: with *check*, its time was over.
         ProcessError: with *check*, its exit status is not 0.
     """
-    return _run(lambda rest, limit: _popen(argv, rest, limit), argv, dict(keywords))
+    parent, system = keywords.get("parent"), keywords.get("system")
+    machine = parent.system if system is None and isinstance(parent, Group) else system
+    return _run(lambda rest, limit: _popen(argv, rest, limit), argv, dict(keywords), machine)
 
 
-def run_in(within: Group, argv: Sequence[Argument], /, **keywords: Unpack[RunKeywords]) -> Completed:
+def run_in(within: Group, argv: Sequence[Argument] | Program, /, **keywords: Unpack[RunKeywords]) -> Completed:
     """Run a program in a leaf below a group; the keywords are those of :func:`run` without the controllers."""
-    return _run(lambda rest, limit: _popen_in(within, argv, rest, limit), argv, dict(keywords))
+    return _run(lambda rest, limit: _popen_in(within, argv, rest, limit), argv, dict(keywords), within.system)
 
 
-def popen(argv: Sequence[Argument], **keywords: Unpack[PopenAll]) -> Process:
+def popen(argv: Sequence[Argument] | Program, **keywords: Unpack[PopenAll]) -> Process:
     """Start a program in a fresh group of its own; the keywords are those of :func:`run`, less the last five.
 
     Returns:
@@ -185,7 +192,7 @@ def popen(argv: Sequence[Argument], **keywords: Unpack[PopenAll]) -> Process:
     return _popen(argv, dict(keywords), _START_TIMEOUT)
 
 
-def _popen(argv: Sequence[Argument], rest: dict[str, Any], limit: float) -> Process:
+def _popen(argv: Sequence[Argument] | Program, rest: dict[str, Any], limit: float) -> Process:
     parent, system = rest.pop("parent", None), rest.pop("system", None)
     controllers = {name: rest.pop(name) for name in CONTROLLERS if name in rest}
     _check(argv, rest)
@@ -193,7 +200,7 @@ def _popen(argv: Sequence[Argument], rest: dict[str, Any], limit: float) -> Proc
     return _start(argv, lambda: Leaf(_fresh(parent, system, controllers)), rest, limit, limited=True)
 
 
-def popen_in(within: Group, argv: Sequence[Argument], /, **keywords: Unpack[LaunchKeywords]) -> Process:
+def popen_in(within: Group, argv: Sequence[Argument] | Program, /, **keywords: Unpack[LaunchKeywords]) -> Process:
     """Start a program in a leaf below a group.
 
     Raises:
@@ -204,7 +211,7 @@ def popen_in(within: Group, argv: Sequence[Argument], /, **keywords: Unpack[Laun
     return _popen_in(within, argv, dict(keywords), _START_TIMEOUT)
 
 
-def _popen_in(within: Group, argv: Sequence[Argument], rest: dict[str, Any], limit: float) -> Process:
+def _popen_in(within: Group, argv: Sequence[Argument] | Program, rest: dict[str, Any], limit: float) -> Process:
     _check(argv, rest)
     within.system.launcher.vet(argv, rest)
     return _start(argv, lambda: _leaf_below(within), rest, limit)
@@ -244,7 +251,7 @@ def _leaf_below(group: Group) -> Leaf:
 
 
 def _start(
-    argv: Sequence[Argument], make: Callable[[], Leaf], keywords: dict[str, Any], limit: float, *, limited: bool = False
+    argv: Any, make: Callable[[], Leaf], keywords: dict[str, Any], limit: float, *, limited: bool = False
 ) -> Process:
     keywords["timeout"] = limit
     while True:
@@ -268,7 +275,10 @@ def _start(
 
 
 def _run(
-    start: Callable[[dict[str, Any], float], Process], argv: Sequence[Argument], keywords: dict[str, Any]
+    start: Callable[[dict[str, Any], float], Process],
+    argv: Sequence[Argument] | Program,
+    keywords: dict[str, Any],
+    machine: System | None,
 ) -> Completed:
     given = keywords.pop("input", None)
     check, capture = keywords.pop("check", False), keywords.pop("capture_output", False)
@@ -285,7 +295,8 @@ def _run(
             msg = "input with stdin: both say what the program reads; leave one of them out"
             raise SpecError(msg)
         keywords["stdin"] = PIPE
-    began = time.monotonic_ns()
+    clock = time.monotonic if machine is None else machine.filesystem.monotonic
+    began = clock()
     starting = _START_TIMEOUT if limit is None else min(max(limit, _LEAST_START_TIMEOUT), _START_TIMEOUT)
     try:
         process = start(keywords, starting)
@@ -293,7 +304,9 @@ def _run(
         if limit is None or limit > starting or error.errno != ETIMEDOUT:
             raise
         return _finished(
-            Completed(args=argv, returncode=-SIGKILL, timed_out=True, wall_usec=_since(began)), limit, check=check
+            Completed(args=argv, returncode=-SIGKILL, timed_out=True, wall_usec=_usec(clock() - began)),
+            limit,
+            check=check,
         )
     try:
         stdout, stderr, timed_out = _communicate(process, given, limit, patience)
@@ -314,7 +327,7 @@ def _run(
         stats=process.stats,
         oom_killed=process.oom_killed,
         timed_out=timed_out,
-        wall_usec=_since(began),
+        wall_usec=_usec(clock() - began),
     )
     return _finished(completed, limit, check=check)
 
@@ -328,8 +341,8 @@ def _finished(completed: Completed, limit: float | None, *, check: bool) -> Comp
     return completed
 
 
-def _since(began: int) -> int:
-    return (time.monotonic_ns() - began) // 1000
+def _usec(seconds: float) -> int:
+    return round(seconds * 1e6)
 
 
 def _communicate(process: Process, given: Any, limit: float | None, patience: float | None) -> tuple[Any, Any, bool]:

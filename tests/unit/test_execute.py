@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import nullcontext
 from errno import EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EIO, ENODEV, ENOENT, EOPNOTSUPP, ESRCH
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -43,6 +42,7 @@ class Recorder:
         self.files = files or {}
         self.below = below or {}
         self.calls: list[str] = []
+        self.pauses: list[float] = []
 
     def _call(self, call: str) -> None:
         self.calls.append(call)
@@ -89,7 +89,17 @@ class Recorder:
         self._call(f"kill -{number} {pid}")
 
     def wait(self, path: str, seen: bytes, timeout: float) -> None:
-        """Return at once."""
+        """Let time pass: nothing happens."""
+        del path, seen
+        self.sleep(timeout)
+
+    def monotonic(self) -> float:
+        """Return how long it has slept: nothing else takes time."""
+        return sum(self.pauses)
+
+    def sleep(self, seconds: float) -> None:
+        """Write down."""
+        self.pauses.append(seconds)
 
     def getxattr(self, path: str, name: str) -> bytes | None:
         """Return that there is none."""
@@ -122,16 +132,6 @@ class Recorder:
 
 def _write(name: str, data: bytes = b"1", **more: Any) -> Write:
     return Write(path=f"{G}/{name}", data=data, **more)
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let the clock run by the pauses alone, and keep them."""
-    kept: list[float] = []
-    clock = SimpleNamespace(sleep=kept.append, monotonic=lambda: sum(kept))
-    # By its name in sys.modules: "cgctl.filesystem.execute" is the function to whoever looks for it in the package.
-    monkeypatch.setattr(sys.modules[attempt.__module__], "time", clock)
-    return kept
 
 
 class TestRecorder:
@@ -296,36 +296,39 @@ class TestRetries:
     CALL = f"write {G}/cgroup.subtree_control +pids"
     STEP = _write("cgroup.subtree_control", b"+pids", retry=SOON)
 
-    def test_until_it_is_taken(self, pauses: list[float]) -> None:
+    def test_until_it_is_taken(self) -> None:
         """It is tried again, with pauses that double up to the longest."""
         filesystem = Recorder({self.CALL: [EBUSY] * 12})
 
         attempt(filesystem, self.STEP)
 
         assert len(filesystem.calls) == 13
-        assert pauses[:4] == [1e-6, 2e-6, 4e-6, 8e-6]
-        assert pauses[-1] == 1e-3
+        assert filesystem.pauses[:4] == [1e-6, 2e-6, 4e-6, 8e-6]
+        assert filesystem.pauses[-1] == 1e-3
 
-    def test_until_it_is_too_late(self, pauses: list[float]) -> None:
+    def test_until_it_is_too_late(self) -> None:
         """It gives up, a little after the time is over."""
+        filesystem = Recorder({self.CALL: [EBUSY] * 1000})
         with pytest.raises(OSError, match="scripted"):
-            attempt(Recorder({self.CALL: [EBUSY] * 1000}), self.STEP)
+            attempt(filesystem, self.STEP)
 
-        assert 0.02 <= sum(pauses) <= 0.021
+        assert 0.02 <= sum(filesystem.pauses) <= 0.021
 
-    def test_of_another_kind(self, pauses: list[float]) -> None:
+    def test_of_another_kind(self) -> None:
         """Another refusal does not pass."""
+        filesystem = Recorder({self.CALL: [EBUSY, EINVAL]})
         with pytest.raises(OSError, match="scripted"):
-            attempt(Recorder({self.CALL: [EBUSY, EINVAL]}), self.STEP)
+            attempt(filesystem, self.STEP)
 
-        assert len(pauses) == 1
+        assert len(filesystem.pauses) == 1
 
-    def test_without_a_retry(self, pauses: list[float]) -> None:
+    def test_without_a_retry(self) -> None:
         """A step without one is tried once."""
+        filesystem = Recorder({f"rmdir {G}": [EBUSY]})
         with pytest.raises(OSError, match="scripted"):
-            attempt(Recorder({f"rmdir {G}": [EBUSY]}), Rmdir(path=G, retry=None))
+            attempt(filesystem, Rmdir(path=G, retry=None))
 
-        assert pauses == []
+        assert filesystem.pauses == []
 
 
 class TestExecute:
@@ -495,13 +498,14 @@ class TestRemoveTree:
 
         assert filesystem.calls.count(f"rmdir {G}") == 7
 
-    def test_processes_that_stay(self, pauses: list[float]) -> None:
+    def test_processes_that_stay(self) -> None:
         """They are waited for as long as was said."""
+        filesystem = Recorder({f"rmdir {G}": [EBUSY] * 1000})
         with pytest.raises(OSError, match="scripted") as caught:
-            remove_tree(Recorder({f"rmdir {G}": [EBUSY] * 1000}), G, timeout=0.5)
+            remove_tree(filesystem, G, timeout=0.5)
 
         assert caught.value.errno == EBUSY
-        assert 0.5 <= sum(pauses) <= 0.7
+        assert 0.5 <= sum(filesystem.pauses) <= 0.7
 
     def test_not_allowed(self) -> None:
         """What will not pass is not waited for."""

@@ -53,7 +53,7 @@ class TestRollback:
         """Describe it."""
         return cgctl.Group("jobs/of/today", system=system, **LIMITS, **keywords)
 
-    @pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM], ids=["EIO", "ENOMEM"])
+    @pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.EBUSY], ids=["EIO", "ENOMEM", "EBUSY"])
     def test_each_step_fails(self, fake_system: FakeSystem, number: int) -> None:
         """Whichever step fails, nothing is left, and without the fault all of it is there."""
         group = self.group(fake_system)

@@ -5,6 +5,7 @@ Pure: it touches no file and no process of the machine that it runs on. Users me
 """
 
 from cgctl.fake.kernel import FakeKernel
+from cgctl.fake.program import Program, ProgramTask
 from cgctl.fake.task import Task
 
-__all__ = ["FakeKernel", "Task"]
+__all__ = ["FakeKernel", "Program", "ProgramTask", "Task"]

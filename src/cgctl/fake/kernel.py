@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from errno import E2BIG, EINVAL, EISDIR, ENODATA, ENOENT, ENOTDIR, ESRCH
 from types import MappingProxyType
 from typing import Final
@@ -14,8 +14,9 @@ from cgctl.fake.faults import Fault, Faults, Operation
 from cgctl.fake.layouts import ROOT, Layout, Mounted
 from cgctl.fake.processes import Processes
 from cgctl.fake.profile import Profile, profile
+from cgctl.fake.program import Program, Programs, ProgramTask, Streams
 from cgctl.fake.refusal import refusal, refuse
-from cgctl.fake.rules import INHERITED, READ, WRITE, cpuset, devices
+from cgctl.fake.rules import INHERITED, READ, WRITE, cpuset, devices, pids
 from cgctl.fake.task import Task, Thread
 from cgctl.fake.time.clock import Clock
 from cgctl.fake.time.work import Work
@@ -50,7 +51,8 @@ class FakeKernel:
         tasks: pid → process.
         caller: the process that stands for the one that uses it.
         processes: what is done with them.
-        clock: the time, which passes only in :meth:`advance`.
+        clock: the time, which passes only in :meth:`advance`, :meth:`advance_until`, :meth:`wait` and :meth:`sleep`.
+        programs: those that run.
         mutex: held while anything is looked at or changed.
 
     Raises:
@@ -91,8 +93,9 @@ class FakeKernel:
         self.tasks: dict[int, Task] = {}
         self.clock = Clock(self)
         self.processes = Processes(self)
+        self.programs = Programs()
         self._faults = Faults(self)
-        self.caller = self.processes.make(None, {tree: tree.root for tree in self.trees}, pid=caller)
+        self.caller: Task = self.processes.make(None, {tree: tree.root for tree in self.trees}, pid=caller)
 
     def __repr__(self) -> str:
         shown = ", ".join(tree.label or "v2" for tree in self.trees)
@@ -196,9 +199,16 @@ class FakeKernel:
                 self.processes.kill(task, number)
 
     def wait(self, path: str, seen: bytes, timeout: float) -> None:
-        """Return when an ``*.events`` file reads something else than *seen*, or after *timeout* seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.read(path) != seen, max(0.0, timeout))
+        """Let time pass until an ``*.events`` file reads something else than *seen*, or for *timeout* seconds."""
+        self.advance_until(lambda: self.read(path) != seen, max(0.0, timeout))
+
+    def monotonic(self) -> float:
+        """Return the seconds since the machine was started."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.advance(seconds)
 
     def count(self, path: str) -> int:
         """Return how many groups are directly below a group."""
@@ -311,13 +321,38 @@ class FakeKernel:
             pid: its number; by default the next that is free.
         """
         with self.mutex:
-            groups = dict(self.caller.threads[0].groups)
-            for path in _paths(group):
-                found = self.group_at(path)
-                groups[found.tree] = found
-            for tree, each in groups.items():
-                self.processes.vet_attach(each, tree)
-            return self.processes.make(None, groups, pid)
+            return self.processes.make(None, self._joined(_paths(group)), pid)
+
+    def start(self, program: Program, paths: Iterable[str], streams: Streams) -> ProgramTask:
+        """Start the process of a program, a child of the caller; it is for ``programs.start`` to let it begin.
+
+        Args:
+            program: what it runs.
+            paths: the groups that it is born in; elsewhere it is where the caller is.
+            streams: its input and output.
+
+        Raises:
+            OSError: ``EAGAIN`` at a limit of the pids controller; ``EBUSY``, ``EOPNOTSUPP``: no process may be there.
+        """
+        with self.mutex:
+            groups = self._joined(paths)
+            for tree, group in groups.items():
+                # v1's are joined by who is born already.
+                if tree.version != 1 and "pids" in tree.controllers:
+                    pids.vet_fork(group)
+            task = self.processes.make(self.caller, groups, kind=ProgramTask)
+            task.load(program, streams)
+            return task
+
+    def _joined(self, paths: Iterable[str]) -> dict[Tree, Group]:
+        """Return where a process is that is born beside the caller and joins groups, if it may."""
+        groups = dict(self.caller.threads[0].groups)
+        for path in paths:
+            found = self.group_at(path)
+            groups[found.tree] = found
+        for tree, each in groups.items():
+            self.processes.vet_attach(each, tree)
+        return groups
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -338,6 +373,22 @@ class FakeKernel:
         with self.mutex:
             self.clock.advance(time)
             self.notify()
+
+    def advance_until(self, happened: Callable[[], bool], time: float | str | None = None) -> bool:
+        """Let time pass until something has happened; false if it has not in time, or never would.
+
+        Args:
+            happened: tells whether it has.
+            time: for how long at most; ``None``: as long as anything is to happen on the machine.
+
+        Raises:
+            SpecError: it is no time.
+        """
+        with self.mutex:
+            try:
+                return self.clock.advance_until(happened, time)
+            finally:
+                self.notify()
 
     def give(self, thread: Thread, work: Work) -> None:
         """Give a thread something more to do.

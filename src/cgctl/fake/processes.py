@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from errno import EINVAL, ESRCH
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cgctl.fake import charging
 from cgctl.fake.parse import INT_MAX, kstrto, stripped
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Processes"]
 
+_Kind = TypeVar("_Kind", bound=Task)
+
 
 class Processes:
     """What is done with the processes of one kernel."""
@@ -27,7 +29,14 @@ class Processes:
         self._pending: dict[Task, int] = {}
         self._ticks = 0
 
-    def make(self, parent: Task | None, groups: dict[Tree, Group], pid: int | None = None) -> Task:
+    def make(
+        self,
+        parent: Task | None,
+        groups: dict[Tree, Group],
+        pid: int | None = None,
+        *,
+        kind: type[_Kind] = Task,  # type: ignore[assignment] # the default of the type, which mypy has no word for
+    ) -> _Kind:
         """Start a process, of which it is known that it may be."""
         if pid is None:
             while self._next_pid in self._kernel.tasks:
@@ -35,7 +44,7 @@ class Processes:
             pid = self._next_pid
             self._next_pid += 1
         self._ticks += 1
-        task = Task(self._kernel, pid, parent, groups, self._ticks)
+        task = kind(self._kernel, pid, parent, groups, self._ticks)
         self._kernel.tasks[pid] = task
         if parent:
             parent.children.append(task)
@@ -48,7 +57,7 @@ class Processes:
             if "pids" in tree.controllers:
                 pids.charge(group, 1)
 
-    def fork(self, parent: Task) -> Task:
+    def fork(self, parent: Task, kind: type[_Kind] = Task) -> _Kind:  # type: ignore[assignment] # the same
         """Start a child of a process.
 
         Raises:
@@ -56,7 +65,7 @@ class Processes:
         """
         with self._kernel.mutex:
             self._vet_fork(parent)
-            return self.make(parent, dict(parent.threads[0].groups))
+            return self.make(parent, dict(parent.threads[0].groups), kind=kind)
 
     def start_thread(self, task: Task) -> Thread:
         """Start a thread of a process.
@@ -136,13 +145,14 @@ class Processes:
                 task.zombie = True
             else:
                 self._bury(task)
+            task.ended()
             self._kernel.notify()
 
-    def reap(self, parent: Task) -> tuple[int, int] | None:
-        """Wait for a child that has ended."""
+    def reap(self, parent: Task, which: Task | None = None) -> tuple[int, int] | None:
+        """Wait for a child that has ended: for one, or whichever it is."""
         with self._kernel.mutex:
             for child in parent.children:
-                if child.status is not None:
+                if child.status is not None and which in {None, child}:
                     parent.children.remove(child)
                     self._bury(child)
                     return child.pid, child.status

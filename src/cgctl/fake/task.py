@@ -144,6 +144,9 @@ class Task:
         """End."""
         self.kernel.processes.end(self, status)
 
+    def ended(self) -> None:
+        """Take note of its end, whoever brought that about."""
+
     def wait(self) -> tuple[int, int] | None:
         """Wait for a child that has ended: its pid and status; ``None`` if there is none."""
         return self.kernel.processes.reap(self)

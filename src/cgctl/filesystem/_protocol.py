@@ -63,6 +63,12 @@ class Filesystem(Remover, Protocol):
     def wait(self, path: str, seen: bytes, timeout: float) -> None:
         """Return when an ``*.events`` file reads something else than *seen*, or after *timeout* seconds."""
 
+    def monotonic(self) -> float:
+        """Return the time by which all waiting goes, in seconds; a kernel in memory has its own."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
     def setxattr(self, path: str, name: str, value: bytes) -> None:
         """Set an extended attribute of a group."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable
 from errno import EBUSY, EEXIST, EINVAL, ENOENT, ESRCH
 
@@ -73,7 +72,7 @@ def attempt(filesystem: Filesystem, step: Step) -> None:
     if isinstance(step, Mkdir):
         _excused(lambda: filesystem.mkdir(step.path, step.marks), {EEXIST} if step.shared else set())
     elif isinstance(step, Rmdir):
-        _retried(lambda: _excused(lambda: filesystem.rmdir(step.path), GONE), step.retry)
+        _retried(filesystem, lambda: _excused(lambda: filesystem.rmdir(step.path), GONE), step.retry)
     elif isinstance(step, Signal):
         _excused(lambda: filesystem.signal(step.pid, step.number), {ESRCH})
     elif isinstance(step, Chown):
@@ -84,7 +83,7 @@ def attempt(filesystem: Filesystem, step: Step) -> None:
 
 def _write(filesystem: Filesystem, step: Write) -> None:
     try:
-        _retried(lambda: filesystem.write(step.path, step.data), step.retry)
+        _retried(filesystem, lambda: filesystem.write(step.path, step.data), step.retry)
     except OSError as error:
         if step.gone_ok and error.errno == ESRCH:
             return
@@ -110,21 +109,21 @@ def _can_be_read(filesystem: Filesystem, path: str) -> bool:
     return True
 
 
-def _retried(action: Callable[[], None], retry: Retry | None) -> None:
+def _retried(filesystem: Filesystem, action: Callable[[], None], retry: Retry | None) -> None:
     if retry is None:
         action()
         return
-    deadline = time.monotonic() + retry.total_usec / 1e6
+    deadline = filesystem.monotonic() + retry.total_usec / 1e6
     pause = retry.delay_usec / 1e6
     while True:
         try:
             action()
         except OSError as error:
-            if error.errno != retry.errno or time.monotonic() >= deadline:
+            if error.errno != retry.errno or filesystem.monotonic() >= deadline:
                 raise
         else:
             return
-        time.sleep(pause)
+        filesystem.sleep(pause)
         pause = min(pause * 2, retry.longest_usec / 1e6)
 
 
@@ -143,7 +142,7 @@ def remove_tree(filesystem: Filesystem, directory: str, *, timeout: float) -> No
         OSError: it is still busy after *timeout* seconds, or may not be removed.
     """
     retry = Retry(errno=EBUSY, delay_usec=1_000, total_usec=int(timeout * 1e6))
-    _retried(lambda: _remove_once(filesystem, directory), retry)
+    _retried(filesystem, lambda: _remove_once(filesystem, directory), retry)
 
 
 def _remove_once(filesystem: Filesystem, directory: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import stat
+import time
 from collections.abc import Callable, Mapping
 from errno import EINVAL, ELOOP, ENODATA, ENOTSUP, EXDEV
 from types import MappingProxyType
@@ -146,6 +147,14 @@ class KernelFilesystem:
                 poll.poll(max(0.0, timeout) * 1000)
         finally:
             os.close(fd)
+
+    def monotonic(self) -> float:
+        """Return the time of the clock that nobody sets."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
 
     def getxattr(self, path: str, name: str) -> bytes | None:
         """Return an extended attribute of a group; ``None`` where there is none."""

@@ -19,7 +19,7 @@ from cgctl.launch.process import Leaf, Process
 from cgctl.launch.sandbox import Sandbox
 from cgctl.launch.spawn import Spawn
 
-__all__ = ["popen"]
+__all__ = ["check_modes", "popen"]
 
 
 def popen(
@@ -94,7 +94,7 @@ def popen(
     environment = arguments.encode_environment(env)
     root = None if sandbox is None else sandbox.root
     as_text = bool(text or encoding or errors)
-    _check_modes(bufsize, encoding, errors)
+    check_modes(bufsize, encoding, errors)
     with ExitStack() as ours, ExitStack() as theirs:
         with launch_step("open the pipes"):
             fds, ends = _streams(stdin, stdout, stderr, ours, theirs)
@@ -193,7 +193,7 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-def _check_modes(bufsize: int, encoding: str | None, errors: str | None) -> None:
+def check_modes(bufsize: int, encoding: str | None, errors: str | None) -> None:
     """Refuse what could not be made into a file once the pipes are open."""
     if bufsize < -1:
         message = f"bufsize is {bufsize}; it is a number of bytes, 0, 1 for lines, or -1"

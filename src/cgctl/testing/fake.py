@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from cgctl.fake import FakeKernel
+from cgctl.fake import FakeKernel, Program
 from cgctl.system import System
+
+if TYPE_CHECKING:
+    from cgctl.launching import Launcher
 
 __all__ = ["FakeSystem"]
 
@@ -30,9 +33,14 @@ class FakeSystem(System):
         disks: block devices that are there, as ``"8:0"``.
         named: v1 hierarchies without controllers, such as ``"systemd"``.
 
+    Attributes:
+        programs: name → Python callable: what ``run(["NAME", …])`` runs here; see :class:`cgctl.testing.ProgramTask`.
+
     Raises:
         SpecError: an argument is nonsense.
     """
+
+    programs: dict[str, Program] = attrs.field(factory=dict)
 
     def __init__(
         self,
@@ -47,6 +55,13 @@ class FakeSystem(System):
         fake = FakeKernel(layout, kernel, cpus=cpus, nodes=nodes, disks=disks, named=named, caller=os.getpid())
         found = System.detect(fake)
         self.__attrs_init__(fake, found.layout, found.base)
+
+    @property
+    def launcher(self) -> Launcher:
+        """What runs Python callables as programs here."""
+        from cgctl.testing.launcher import MemoryLauncher  # noqa: PLC0415 - needed by those alone who start some
+
+        return MemoryLauncher(self.kernel, self.programs)
 
     @property
     def kernel(self) -> FakeKernel:

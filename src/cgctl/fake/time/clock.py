@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from cgctl.errors import SpecError
@@ -20,6 +21,7 @@ __all__ = ["Clock"]
 _NSEC_IN_USEC: Final = 1_000
 # Less than that is what floating point leaves of a nanosecond.
 _NOTHING: Final = 1e-3
+_NEVER: Final = 1 << 62
 
 
 class Clock:
@@ -62,28 +64,48 @@ class Clock:
             SpecError: it is no time, or the clock is already being advanced.
         """
         usec = parse_duration(time, "time")
+        self._advance(self.now + usec * _NSEC_IN_USEC, lambda: False)
+
+    def advance_until(self, happened: Callable[[], bool], time: float | str | None = None) -> bool:
+        """Let time pass until something has happened; false if it has not in time, or never would.
+
+        Raises:
+            SpecError: it is no time, or the clock is already being advanced.
+        """
+        if happened():
+            return True
+        end = _NEVER if time is None else self.now + parse_duration(time, "time") * _NSEC_IN_USEC
+        return self._advance(end, happened)
+
+    def _advance(self, end: int, happened: Callable[[], bool]) -> bool:
         if self._advancing:
-            msg = f"advance({time!r}) while the clock is advancing: let what is called return first"
+            msg = "time cannot be let pass while the clock is advancing: let what is called return first"
             raise SpecError(msg)
         self._advancing = True
         try:
-            self._run(self.now + usec * _NSEC_IN_USEC)
+            return self._run(end, happened)
         finally:
             self._advancing = False
 
-    def _run(self, end: int) -> None:
+    def _run(self, end: int, happened: Callable[[], bool]) -> bool:
         seen: dict[object, tuple[int, list[tuple[object, str, float]]]] = {}
         while True:
             self._finish()
+            while self._kernel.programs.run():
+                seen.clear()
+                self._finish()
             self.scheduler.prepare()
-            if self.now >= end:
-                break
+            if happened():
+                return True
             due = self.scheduler.due()
-            time = end - self.now if math.isinf(due) else min(max(math.ceil(due - _NOTHING), 1), end - self.now)
+            stop = min(end, self._kernel.programs.due(end))
+            if self.now >= end or (math.isinf(due) and stop == _NEVER):
+                return False
+            time = stop - self.now if math.isinf(due) else min(max(math.ceil(due - _NOTHING), 1), stop - self.now)
             self.scheduler.elapse(time)
             self.now += time
             if self.scheduler.fire():
-                self._repeat(end, seen)
+                self._repeat(stop, seen)
 
     def _finish(self) -> None:
         """Take away what is done, and call what is to be called."""
