@@ -57,26 +57,34 @@ class Processes:
             if "pids" in tree.controllers:
                 pids.charge(group, 1)
 
-    def fork(self, parent: Task, kind: type[_Kind] = Task) -> _Kind:  # type: ignore[assignment] # the same
-        """Start a child of a process.
+    def fork(
+        self,
+        parent: Task,
+        kind: type[_Kind] = Task,  # type: ignore[assignment] # the same
+        *,
+        pid: int | None = None,
+    ) -> _Kind:
+        """Start a child of a process, by default with the next number that is free.
 
         Raises:
             OSError: ``EAGAIN`` at a limit of the pids controller, ``ESRCH`` for a process that has ended.
         """
         with self._kernel.mutex:
             self._vet_fork(parent)
-            return self.make(parent, dict(parent.threads[0].groups), kind=kind)
+            return self.make(parent, dict(parent.threads[0].groups), pid, kind=kind)
 
-    def start_thread(self, task: Task) -> Thread:
-        """Start a thread of a process.
+    def start_thread(self, task: Task, *, tid: int | None = None) -> Thread:
+        """Start a thread of a process, by default with the next number that is free.
 
         Raises:
             OSError: ``EAGAIN`` at a limit of the pids controller, ``ESRCH`` for a process that has ended.
         """
         with self._kernel.mutex:
             self._vet_fork(task)
-            thread = Thread(self._next_pid, task, dict(task.threads[0].groups))
-            self._next_pid += 1
+            if tid is None:
+                tid = self._next_pid
+                self._next_pid += 1
+            thread = Thread(tid, task, dict(task.threads[0].groups))
             task.threads.append(thread)
             self._enter(thread)
             return thread
@@ -103,7 +111,8 @@ class Processes:
                 return
             frozen = any(
                 others.is_frozen_v1(group)
-                for tree, group in task.threads[0].groups.items()
+                for thread in task.threads
+                for tree, group in thread.groups.items()
                 if "freezer" in tree.controllers and tree.version == 1
             )
             if frozen or (number != SIGKILL and self.is_frozen(task.threads[0])):
@@ -211,7 +220,8 @@ class Processes:
         source.leave(thread)
         group.enter(thread)
         thread.groups[group.tree] = group
-        if "pids" in group.tree.controllers:
+        # Below where the controller is enabled nothing changes for it.
+        if "pids" in group.tree.controllers and group.nearest("pids") is not source.nearest("pids"):
             # In this order, so that a group above both counts one more for a moment, and has it in its peak.
             pids.charge(group, 1)
             pids.charge(source, -1)

@@ -69,6 +69,16 @@ MOVES: Final = (
         pid=True,
     ),
     Case(
+        "a process: moved below, where nothing counts it, is not counted twice",
+        (
+            *(mkdir("a"), write("cgroup.procs", "PIDd"), read("pids.peak", "1\n"), write("a/cgroup.procs", "PIDd")),
+            *(read("pids.current", "1\n"), read("pids.peak", "1\n"), write("cgroup.procs", "PIDd")),
+        ),
+        controllers=_PIDS,
+        pid=True,
+        since="6.12",
+    ),
+    Case(
         "threads: the process stays above",
         (
             *(write("cgroup.procs", "PIDd"), mkdir("a"), write("a/cgroup.type", "threaded")),

@@ -29,18 +29,26 @@ def charge(group: Group, tasks: int) -> None:
     for each in group.nearest("pids").line():
         now = each.counts.get("pids.current", 0) + tasks
         each.counts["pids.current"] = now
-        if now > each.counts.get("pids.peak", 0):
-            each.counts["pids.peak"] = now
+        _note_peak(each, now)
 
 
 def vet_fork(group: Group) -> None:
     """Refuse one more task at a limit, and count the refusal where this kernel does."""
     forking = group.nearest("pids")
+    charged: list[Group] = []
     for each in forking.line():
         most = each.values.get("pids.max", "max\n")
         if most != "max\n" and each.counts.get("pids.current", 0) + 1 > int(most):
+            # pids_try_charge: those below the limit were charged, and it is taken back.
+            for below in charged:
+                _note_peak(below, below.counts.get("pids.current", 0) + 1)
             _refused(forking, each)
             refuse(EAGAIN)
+        charged.append(each)
+
+
+def _note_peak(group: Group, now: int) -> None:
+    group.counts["pids.peak"] = max(group.counts.get("pids.peak", 0), now)
 
 
 def _refused(forking: Group, limited: Group) -> None:

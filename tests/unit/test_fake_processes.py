@@ -1,0 +1,39 @@
+"""What the differential run found of processes, where the contract has no case: it forks and kills nobody."""
+
+from __future__ import annotations
+
+import pytest
+
+from cgctl.testing import FakeSystem
+
+_ROOT = "/sys/fs/cgroup"
+
+
+def test_a_refused_fork_is_in_the_peak_below_the_limit() -> None:
+    """The kernel charges from below, and takes it back where it comes to the limit (``pids_try_charge``)."""
+    kernel = FakeSystem("v2", kernel="6.12").kernel
+    kernel.write(f"{_ROOT}/cgroup.subtree_control", b"+pids")
+    kernel.mkdir(f"{_ROOT}/a")
+    kernel.write(f"{_ROOT}/a/cgroup.subtree_control", b"+pids")
+    kernel.mkdir(f"{_ROOT}/a/b")
+    kernel.write(f"{_ROOT}/a/pids.max", b"1")
+    task = kernel.spawn(f"{_ROOT}/a/b")
+    with pytest.raises(BlockingIOError):
+        task.fork()
+
+    assert kernel.read(f"{_ROOT}/a/b/pids.peak") == b"2\n"
+    assert kernel.read(f"{_ROOT}/a/pids.peak") == b"1\n"
+
+
+def test_a_process_lives_while_one_of_its_threads_is_frozen() -> None:
+    """v1 freezes threads; a killed process ends when the last of them is thawed."""
+    kernel = FakeSystem("v1", kernel="6.1").kernel
+    kernel.mkdir(f"{_ROOT}/freezer/a")
+    task = kernel.spawn()
+    kernel.write(f"{_ROOT}/freezer/a/tasks", b"%d" % task.thread().tid)
+    kernel.write(f"{_ROOT}/freezer/a/freezer.state", b"FROZEN")
+    kernel.signal(task.pid, 9)
+    assert task.alive
+    kernel.write(f"{_ROOT}/freezer/a/freezer.state", b"THAWED")
+
+    assert not task.alive
