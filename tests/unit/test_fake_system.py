@@ -122,7 +122,7 @@ class TestLimits:
         assert memory is not None
         assert memory.events is not None
         assert (memory.current, memory.events.oom_kill) == (10 * _M, 1)
-        assert memory.peak in (70 * _M, None)
+        assert memory.peak in (100 * _M, None)  # what was touched before the limit was met counts
 
     def test_memory_of_a_group_above(self, system: FakeSystem) -> None:
         """A limit holds for all below together; the one that holds most is killed."""

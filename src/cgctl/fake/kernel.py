@@ -12,6 +12,7 @@ from cgctl.errors import SpecError
 from cgctl.fake import layouts, proc
 from cgctl.fake.faults import Fault, Faults, Operation
 from cgctl.fake.layouts import ROOT, Layout, Mounted
+from cgctl.fake.memory import holding
 from cgctl.fake.processes import Processes
 from cgctl.fake.profile import Profile, profile
 from cgctl.fake.program import Program, Programs, ProgramTask, Streams
@@ -23,9 +24,11 @@ from cgctl.fake.time.work import Work
 from cgctl.fake.tree import Group, Tree
 from cgctl.filesystem import Lock
 from cgctl.marks import CONTROL
+from cgctl.units import parse_size
 
 __all__ = ["FakeKernel"]
 
+_PAGE: Final = 4096
 _MOST_WRITTEN: Final = 4096
 _READABLE, _WRITABLE = 0o444, 0o222
 
@@ -40,6 +43,8 @@ class FakeKernel:
         kernel: the series that it behaves like: ``"5.10"``, ``"6.1"``, ``"6.12"``, ``"6.18"`` or ``"7.3"``.
         cpus: processors.
         nodes: memory nodes.
+        memory: how much there is, in bytes; ``None``: no end of it.
+        swap: how much swap space there is.
         disks: block devices that are there, as ``"8:0"``.
         named: v1 hierarchies without controllers, such as ``"systemd"``.
         without: interface files and v2 controllers that this kernel was built without.
@@ -66,6 +71,8 @@ class FakeKernel:
         *,
         cpus: int = 8,
         nodes: int = 1,
+        memory: int | str | None = None,
+        swap: int | str = 0,
         disks: Iterable[str] = ("8:0",),
         named: Iterable[str] = (),
         without: Iterable[str] = (),
@@ -80,6 +87,9 @@ class FakeKernel:
             raise SpecError(msg)
         self.cpus = cpus
         self.nodes = nodes
+        self.memory = None if memory is None else parse_size(memory, "memory") // _PAGE * _PAGE
+        self.swap = parse_size(swap, "swap") // _PAGE * _PAGE
+        self.resident = self.swapped = 0
         self.disks = tuple(disks)
         self.interfaces = ("lo",)
         self.without = frozenset(without)
@@ -178,6 +188,7 @@ class FakeKernel:
     def remove(self, group: Group) -> None:
         """Remove a group, if it is empty, with all that is kept of it."""
         group.rmdir()
+        holding.reparent(group)
         self.device_states.pop(group, None)
         self.known_disks.pop(group, None)
 

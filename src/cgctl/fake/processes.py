@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EINVAL, ESRCH
 from typing import TYPE_CHECKING, TypeVar
 
-from cgctl.fake import charging
+from cgctl.fake.memory import holding
 from cgctl.fake.parse import INT_MAX, kstrto, stripped
 from cgctl.fake.refusal import refuse
 from cgctl.fake.rules import core2, cpuset, others, pids
@@ -136,7 +136,7 @@ class Processes:
         with self._kernel.mutex:
             if not task.alive:
                 return
-            charging.free(task)
+            holding.free(task)
             task.status = status
             for thread in task.threads:
                 self._kernel.clock.forget(thread)
@@ -220,6 +220,8 @@ class Processes:
         source.leave(thread)
         group.enter(thread)
         thread.groups[group.tree] = group
+        if "memory" in group.tree.controllers and thread is thread.task.threads[0]:
+            holding.migrate(thread.task, source, group)
         # Below where the controller is enabled nothing changes for it.
         if "pids" in group.tree.controllers and group.nearest("pids") is not source.nearest("pids"):
             # In this order, so that a group above both counts one more for a moment, and has it in its peak.

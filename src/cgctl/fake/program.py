@@ -132,6 +132,18 @@ class ProgramTask(Task):
         super().allocate(size)
         self.go_on()
 
+    def cache(self, size: int | str) -> None:
+        """Read so much of files; it may be killed for that as for what it allocates."""
+        self.go_on()
+        super().cache(size)
+        self.go_on()
+
+    def touch(self, size: int | str | None = None) -> None:
+        """Use memory that was swapped out; it may be killed for that as for what it allocates."""
+        self.go_on()
+        super().touch(size)
+        self.go_on()
+
     def go_on(self) -> None:
         """Stop the program here if its process has ended."""
         if not self.alive:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
-from cgctl.fake import charging
+from cgctl.fake.memory import holding
 from cgctl.fake.time.work import Burn, Call, Work
 from cgctl.units import parse_duration
 
@@ -42,10 +42,10 @@ class Thread:
         """What it is at."""
         return self.work[0] if self.work else None
 
-    def done(self) -> None:
-        """Go on with the next."""
+    def done(self, work: Work) -> None:
+        """Take away what it has done."""
         if self.work:
-            del self.work[0]
+            self.work.remove(work)
 
     @property
     def busy(self) -> bool:
@@ -77,11 +77,25 @@ class Task:
         threads: the first is the main one.
         state: ``running``, ``frozen``, ``zombie`` (ended, its parent has not waited for it) or ``dead``.
         status: once it has ended, its exit status; a signal's is negative.
-        anon: bytes of memory that it holds.
+        anon: bytes of memory that it holds, without those in swap.
+        swapped: bytes of it that are in swap.
+        places: the groups that were charged with them; ``None``: none.
         started: when, in ticks of the clock, all of them different.
     """
 
-    __slots__ = ("anon", "children", "kernel", "parent", "pid", "started", "status", "threads", "zombie")
+    __slots__ = (
+        "anon",
+        "children",
+        "kernel",
+        "parent",
+        "pid",
+        "places",
+        "started",
+        "status",
+        "swapped",
+        "threads",
+        "zombie",
+    )
 
     def __init__(
         self, kernel: FakeKernel, pid: int, parent: Task | None, groups: dict[Tree, Group], started: int
@@ -94,6 +108,8 @@ class Task:
         self.status: int | None = None
         self.zombie = False
         self.anon = 0
+        self.swapped = 0
+        self.places: dict[Group, None] | None = None
         self.started = started
 
     def __repr__(self) -> str:
@@ -152,9 +168,31 @@ class Task:
         return self.kernel.processes.reap(self)
 
     def allocate(self, size: int | str) -> None:
-        """Touch memory; where a limit does not allow it, the kernel kills, and it may be this process."""
-        charging.allocate(self, size)
+        """Touch new memory. Where a limit does not allow it, the kernel kills, and it may be this process.
+
+        Above ``memory.high`` it sleeps for that, before whatever else it has to do.
+
+        Raises:
+            OSError: ``ESRCH``: it has ended.
+        """
+        holding.allocate(self, size)
+
+    def touch(self, size: int | str | None = None) -> None:
+        """Use memory that was swapped out; all of it, if *size* is not given.
+
+        Raises:
+            OSError: ``ESRCH``: it has ended.
+        """
+        holding.touch(self, size)
+
+    def cache(self, size: int | str) -> None:
+        """Read so much of files that nobody has read: it stays in the page cache, charged to the group, until reclaim.
+
+        Raises:
+            OSError: ``ESRCH``: it has ended.
+        """
+        holding.cache(self, size)
 
     def free(self, size: int | str | None = None) -> None:
         """Give memory back; all of it, if *size* is not given."""
-        charging.free(self, size)
+        holding.free(self, size)

@@ -14,6 +14,7 @@ from cgctl.fake.refusal import refuse
 
 if TYPE_CHECKING:
     from cgctl.fake.kernel import FakeKernel
+    from cgctl.fake.memory.counters import Pages
     from cgctl.fake.task import Thread
     from cgctl.fake.time.bandwidth import Bandwidth
     from cgctl.fake.time.usage import Usage
@@ -46,12 +47,13 @@ class Group:
         descendants: how many groups are below.
         gone: whether it was removed.
         bandwidth: its CPU quota, once it had one.
+        pages: the memory that was charged to it, once there was some.
         usage: the processor time used in it, once there was some.
     """
 
     __slots__ = (
         *("children", "control", "counts", "descendants", "gone", "name", "parent", "populated", "threaded"),
-        *("threads", "tree", "values", "xattrs", "bandwidth", "usage"),
+        *("threads", "tree", "values", "xattrs", "bandwidth", "pages", "usage"),
     )
 
     def __init__(self, tree: Tree, name: str, parent: Group | None) -> None:
@@ -69,6 +71,7 @@ class Group:
         self.descendants = 0
         self.gone = False
         self.bandwidth: Bandwidth | None = None
+        self.pages: Pages | None = None
         self.usage: Usage | None = None
 
     @property

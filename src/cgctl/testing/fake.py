@@ -30,6 +30,8 @@ class FakeSystem(System):
             builds them.
         cpus: how many processors.
         nodes: how many memory nodes.
+        memory: how much memory there is; ``None``: no end of it.
+        swap: how much swap space there is.
         disks: block devices that are there, as ``"8:0"``.
         named: v1 hierarchies without controllers, such as ``"systemd"``.
 
@@ -49,10 +51,22 @@ class FakeSystem(System):
         kernel: str = "6.12",
         cpus: int = 8,
         nodes: int = 1,
+        memory: int | str | None = None,
+        swap: int | str = 0,
         disks: Iterable[str] = ("8:0",),
         named: Iterable[str] = (),
     ) -> None:
-        fake = FakeKernel(layout, kernel, cpus=cpus, nodes=nodes, disks=disks, named=named, caller=os.getpid())
+        fake = FakeKernel(
+            layout,
+            kernel,
+            cpus=cpus,
+            nodes=nodes,
+            memory=memory,
+            swap=swap,
+            disks=disks,
+            named=named,
+            caller=os.getpid(),
+        )
         found = System.detect(fake)
         self.__attrs_init__(fake, found.layout, found.base)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from errno import EBUSY, EINVAL, ENOENT, EOPNOTSUPP, ERANGE
 from typing import Final
 
+from cgctl.fake.memory import holding
 from cgctl.fake.parse import INT_MAX, flag, kstrto, stripped
 from cgctl.fake.refusal import refuse
 from cgctl.fake.task import Thread
@@ -133,6 +134,8 @@ def _vet_enabling(group: Group, enable: set[str]) -> None:
 
 
 def _forget(group: Group, controller: str) -> None:
+    if controller == "memory":
+        holding.reparent(group)
     for name in [name for name in group.counts if name.split(".", 1)[0] == controller]:
         del group.counts[name]
     if controller == "cpu":

@@ -1,4 +1,4 @@
-"""memory: limits as they are written and read back, in both versions. What they do is in :mod:`cgctl.fake.charging`."""
+"""memory: limits as they are written and read back, in both versions. What they do is in :mod:`cgctl.fake.memory`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 from errno import EAGAIN, EBUSY, EINVAL
 from typing import Final
 
-from cgctl.fake import charging
+from cgctl.fake.memory import counters
+from cgctl.fake.memory.reclaim import fits, reclaim, reclaim_to_high, shrink
 from cgctl.fake.parse import UNLIMITED_PAGES, flag, kstrto, memparse, stripped, u64
 from cgctl.fake.refusal import refuse
 from cgctl.fake.tree import Group
@@ -16,6 +17,7 @@ __all__ = ["INHERITED_V1", "READ_V1", "READ_V2", "WRITE_V1", "WRITE_V2"]
 _PAGE: Final = 4096
 _UNLIMITED: Final = UNLIMITED_PAGES * _PAGE
 _MOST_SWAPPINESS: Final = 200
+_ANON_ONLY: Final = 201
 
 Writer = Callable[[Group, str], str | None]
 Reader = Callable[[Group], str]
@@ -35,12 +37,12 @@ def _set_limit(group: Group, text: str) -> str:
 
 def _set_max(group: Group, text: str) -> None:
     group.values["memory.max"] = _set_limit(group, text)
-    charging.shrink(group)
+    shrink(group)
 
 
 def _set_high(group: Group, text: str) -> None:
     group.values["memory.high"] = _set_limit(group, text)
-    charging.reclaim_to_high(group)
+    reclaim_to_high(group)
 
 
 def _set_flag(_group: Group, text: str) -> str:
@@ -53,24 +55,25 @@ def _reclaim(group: Group, text: str) -> None:
     if not size[:1].isdigit():
         refuse(EINVAL)
     wanted = memparse(size, saturates=group.profile.saturates, unlimited="")
+    swappiness = None
     for option in filter(None, options):
-        _vet_option(group, option)
-    if charging.reclaim(group, wanted * _PAGE) < wanted * _PAGE:
+        swappiness = _swappiness(group, option)
+    swap, cache = swappiness != 0, swappiness != _ANON_ONLY
+    if reclaim(group, wanted * _PAGE, swap=swap, cache=cache) < wanted * _PAGE:
         refuse(EAGAIN)
 
 
-def _vet_option(group: Group, option: str) -> None:
+def _swappiness(group: Group, option: str) -> int:
     known = group.profile.reclaim_words
     key, _, value = option.partition("=")
     if not known or key != "swappiness":
         refuse(EINVAL)
     if value == "max" and known == "swappiness=max":
-        return
+        return _ANON_ONLY
     try:
-        number = kstrto(value, 0, _MOST_SWAPPINESS)
+        return kstrto(value, 0, _MOST_SWAPPINESS)
     except OSError:
         refuse(EINVAL)
-    del number
 
 
 def _ignored(group: Group, text: str) -> None:
@@ -109,6 +112,7 @@ READ_V2: Final[dict[str, Reader]] = {
     "memory.peak": _count("memory.peak"),
     "memory.stat": _stat_v2,
     "memory.swap.current": _count("memory.swap.current"),
+    "memory.swap.events": _keys("memory.swap.events"),
     "memory.swap.peak": _count("memory.swap.peak"),
 }
 WRITE_V2: Final[dict[str, Writer]] = {
@@ -141,7 +145,7 @@ def _set_limit_v1(group: Group, text: str) -> None:
     _vet_root(group)
     if wanted > int(group.get(_MEMSW)):
         refuse(EINVAL)
-    if not charging.fits(group, "memory.current", wanted):
+    if not fits(group, "memory.current", wanted):
         refuse(EBUSY)
     group.values[_LIMIT] = f"{wanted}\n"
 
@@ -151,7 +155,7 @@ def _set_memsw(group: Group, text: str) -> None:
     _vet_root(group)
     if wanted < int(group.get(_LIMIT)):
         refuse(EINVAL)
-    if not charging.fits(group, "memory.memsw", wanted):
+    if not fits(group, "memory.memsw", wanted):
         refuse(EBUSY)
     group.values[_MEMSW] = f"{wanted}\n"
 
@@ -183,7 +187,8 @@ def _set_swappiness(group: Group, text: str) -> str:
 
 def _oom_control(group: Group) -> str:
     kills = group.counts.get("memory.events.local:oom_kill", 0)
-    return f"oom_kill_disable {group.values.get('memory.oom_control', '0')}\nunder_oom 0\noom_kill {kills}\n"
+    under = any(each.counts.get("memory.under_oom", 0) for each in counters.charged(group))
+    return f"oom_kill_disable {group.values.get('memory.oom_control', '0')}\nunder_oom {int(under)}\noom_kill {kills}\n"
 
 
 def _set_oom_control(group: Group, text: str) -> str:
@@ -226,15 +231,18 @@ def _resets(*names: str) -> Writer:
     return write
 
 
-def _reset_peak(group: Group, text: str) -> None:
-    del text
-    group.counts["memory.peak"] = group.counts.get("memory.current", 0)
+def _resets_peak(peak: str, current: str) -> Writer:
+    def write(group: Group, text: str) -> None:
+        del text
+        group.counts[peak] = group.counts.get(current, 0)
+
+    return write
 
 
 def _force_empty(group: Group, text: str) -> None:
     del text
     _vet_root(group)
-    charging.reclaim(group, _UNLIMITED)
+    reclaim(group, _UNLIMITED)
 
 
 def _refused(group: Group, text: str) -> None:
@@ -249,13 +257,15 @@ def _stat_v1(group: Group) -> str:
         bare = key.removeprefix("total_")
         value = 0
         if key == "hierarchical_memory_limit":
-            value = charging.effective(group, _LIMIT)
+            value = counters.effective(group, _LIMIT)
         elif key == "hierarchical_memsw_limit":
-            value = charging.effective(group, _MEMSW)
+            value = counters.effective(group, _MEMSW)
         elif bare in {"rss", "inactive_anon"}:
-            value = charging.held(group, "anon", subtree=bare != key)
+            value = counters.held(group, "anon", subtree=bare != key)
         elif bare in {"cache", "inactive_file"}:
-            value = charging.held(group, "file", subtree=bare != key)
+            value = counters.held(group, "file", subtree=bare != key)
+        elif bare == "swap":
+            value = counters.held(group, "swap", subtree=bare != key)
         lines.append(f"{key} {value}\n")
     return "".join(lines)
 
@@ -281,10 +291,10 @@ WRITE_V1: Final[dict[str, Writer]] = {
     "memory.kmem.tcp.limit_in_bytes": _set_tcp,
     "memory.kmem.tcp.max_usage_in_bytes": _resets(),
     "memory.limit_in_bytes": _set_limit_v1,
-    "memory.max_usage_in_bytes": _reset_peak,
+    "memory.max_usage_in_bytes": _resets_peak("memory.peak", "memory.current"),
     "memory.memsw.failcnt": _resets("memory.memsw.failcnt"),
     "memory.memsw.limit_in_bytes": _set_memsw,
-    "memory.memsw.max_usage_in_bytes": _resets("memory.memsw.peak"),
+    "memory.memsw.max_usage_in_bytes": _resets_peak("memory.memsw.peak", "memory.memsw"),
     "memory.move_charge_at_immigrate": _set_move_charge,
     "memory.oom_control": _set_oom_control,
     "memory.pressure_level": _refused,

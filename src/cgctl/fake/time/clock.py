@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cgctl.errors import SpecError
 from cgctl.fake.time.scheduler import Scheduler
-from cgctl.fake.time.work import Call, Work
+from cgctl.fake.time.work import Blocked, Call, Stall, Work
 from cgctl.units import parse_duration
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ class Clock:
         self._kernel = kernel
         self._advancing = False
 
-    def give(self, thread: Thread, work: Work) -> None:
-        """Give a thread something more to do."""
+    def give(self, thread: Thread, work: Work, *, first: bool = False) -> None:
+        """Give a thread something more to do, after all else or before it."""
         if thread.work is None:
             thread.work = []
-        thread.work.append(work)
+        thread.work.insert(0 if first else len(thread.work), work)
         self.busy[thread] = None
 
     def forget(self, thread: Thread) -> None:
@@ -97,12 +97,15 @@ class Clock:
             self.scheduler.prepare()
             if happened():
                 return True
-            due = self.scheduler.due()
+            stalls = [work for thread in self.busy if isinstance(work := thread.head, Stall)]
+            due = min(self.scheduler.due(), *(stall.left for stall in stalls), math.inf)
             stop = min(end, self._kernel.programs.due(end))
             if self.now >= end or (math.isinf(due) and stop == _NEVER):
                 return False
             time = stop - self.now if math.isinf(due) else min(max(math.ceil(due - _NOTHING), 1), stop - self.now)
             self.scheduler.elapse(time)
+            for stall in stalls:
+                stall.left -= time
             self.now += time
             if self.scheduler.fire():
                 self._repeat(stop, seen)
@@ -111,7 +114,7 @@ class Clock:
         """Take away what is done, and call what is to be called."""
         for thread in list(self.busy):
             while (work := thread.head) and self._is_done(work):
-                thread.done()
+                thread.done(work)
                 if isinstance(work, Call):
                     work.action()
             if not thread.work:
@@ -119,6 +122,8 @@ class Clock:
 
     @staticmethod
     def _is_done(work: Work) -> bool:
+        if isinstance(work, Blocked):
+            return work.attempt()
         return isinstance(work, Call) or work.left < _NOTHING
 
     # --- what repeats -----------------------------------------------------------------------------------------------

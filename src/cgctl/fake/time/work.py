@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-__all__ = ["Burn", "Call", "Work"]
+__all__ = ["Blocked", "Burn", "Call", "Stall", "Work"]
 
 
 @attrs.define(eq=False)
@@ -29,4 +29,22 @@ class Call:
     action: Callable[[], object]
 
 
-Work = Burn | Call
+@attrs.define(eq=False)
+class Stall:
+    """Sleep that memory costs.
+
+    Attributes:
+        left: nanoseconds.
+    """
+
+    left: float
+
+
+@attrs.define(eq=False)
+class Blocked:
+    """Something that may have to wait for others: it is tried again at every event, and returns whether it is done."""
+
+    attempt: Callable[[], bool]
+
+
+Work = Burn | Call | Stall | Blocked
