@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from cgctl.testing import FakeSystem
 
+DIRECTORY = Path(__file__).parents[2] / "examples"
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 
 
@@ -24,3 +26,10 @@ def test_the_page_on_testing_runs(example: str, fake_system: FakeSystem) -> None
 
     for test in tests:
         test(fake_system)
+
+
+def test_the_orchestrator(fake_system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example's own test passes in memory; tests/kernel has it on this machine."""
+    monkeypatch.syspath_prepend(DIRECTORY)
+    example = importlib.import_module("test_orchestrator")
+    example.test_all_get_what_they_need(fake_system)
