@@ -79,7 +79,13 @@ class Address:
 
     def existing(self) -> dict[str, Place]:
         """Return the places in which the group is there: hierarchy label → place."""
-        return {label: place for label, place in self._places() if self._is_there(place.marker())}
+        found = {}
+        name = "/".join((*self.base.parts, *self.parts))
+        for hierarchy in self._hierarchies():
+            directory = self.base.directories[hierarchy.label]
+            if self.system.filesystem.exists(f"{directory}/{name}" if name else directory):
+                found[hierarchy.label] = self.place(hierarchy)
+        return found
 
     def nearest(self) -> dict[str, str]:
         """Return where the group's processes belong in each hierarchy: hierarchy label → directory.
@@ -88,10 +94,10 @@ class Address:
         on a group is one on all below it, whatever their own controllers.
         """
         found = {}
-        for label, place in self._places():
-            for directory in reversed(place.chain[1:]):
-                if self._is_there(place.marker(directory)):
-                    found[label] = directory
+        for hierarchy in self._hierarchies():
+            for directory in reversed(self.place(hierarchy).chain[1:]):
+                if self.system.filesystem.exists(directory):
+                    found[hierarchy.label] = directory
                     break
         return found
 
@@ -118,14 +124,8 @@ class Address:
             raise GroupNotFoundError(msg)
         return places
 
-    def _places(self) -> Iterator[tuple[str, Place]]:
+    def _hierarchies(self) -> Iterator[Hierarchy]:
+        """Yield those in which groups are made."""
         for hierarchy in self.system.layout.hierarchies:
             if hierarchy.label in self.base.directories and not hierarchy.name:
-                yield hierarchy.label, self.place(hierarchy)
-
-    def _is_there(self, marker: str) -> bool:
-        try:
-            self.system.filesystem.read(marker)
-        except OSError:
-            return False
-        return True
+                yield hierarchy

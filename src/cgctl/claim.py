@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -39,7 +39,7 @@ def claimed(address: Address, specs: Mapping[str, Any]) -> Address:
     Raises:
         UnsupportedError: there is none to be had.
     """
-    where = _undelegated(address, [place.hierarchy.label for place in address.planned(specs)])
+    where = _undelegated(address, lambda: [place.hierarchy.label for place in address.planned(specs)])
     if where is None:
         return address
     if not address.base.own:
@@ -59,7 +59,7 @@ def require_lasting(address: Address, specs: Mapping[str, Any]) -> None:
     Raises:
         UnsupportedError: it would be in one.
     """
-    where = _undelegated(address, [place.hierarchy.label for place in address.planned(specs)])
+    where = _undelegated(address, lambda: [place.hierarchy.label for place in address.planned(specs)])
     if where is not None and address.base.own:
         reason = (
             f"systemd manages {where} and has not delegated it, and a scope of our own would be gone with this process;"
@@ -75,7 +75,7 @@ def require_known(address: Address, labels: Collection[str]) -> None:
     Raises:
         UnsupportedError: it takes one.
     """
-    where = _undelegated(address, labels)
+    where = _undelegated(address, lambda: labels)
     if where is not None:
         reason = (
             f"systemd manages {where} and has not delegated it; it is asked for a scope when the first group is made,"
@@ -119,7 +119,7 @@ def writable(address: Address) -> dict[str, Place]:
         UnsupportedError: it is not in a delegated unit, so systemd alone may change it.
     """
     places = address.require()
-    where = _undelegated(address, places)
+    where = _undelegated(address, lambda: places)
     if where is not None:
         reason = (
             f"systemd manages {where} and has not delegated it, and would undo the change;"
@@ -140,10 +140,10 @@ def writer(address: Address) -> Writer | None:
     return found and writer_of(address.system.filesystem, found[0].mount_point, found[1])
 
 
-def _undelegated(address: Address, labels: Collection[str]) -> str | None:
+def _undelegated(address: Address, labels: Callable[[], Collection[str]]) -> str | None:
     """Return the directory in which only systemd may write, if a group in these hierarchies is in such a one."""
     found, layout = _looked_at(address), address.system.layout
-    if found is None or (layout.unified is None and not {h.label for h in managed(layout)}.intersection(labels)):
+    if found is None or (layout.unified is None and not {h.label for h in managed(layout)}.intersection(labels())):
         return None
     hierarchy, directory = found
     filesystem = address.system.filesystem

@@ -69,15 +69,22 @@ def parse_flat_keyed(text: str) -> dict[str, int]:
     Raises:
         FormatError: a line is not a key and an integer.
     """
-    values = {}
-    for line in text.splitlines():
-        try:
-            key, value = line.split()
-            values[key] = int(value)
-        except ValueError:
-            msg = f"line {line!r} is not a key and a number"
-            raise FormatError(msg) from None
-    return values
+    lines = text.splitlines()
+    try:
+        return {key: int(value) for key, value in map(str.split, lines)}
+    except ValueError:
+        wrong = next(line for line in lines if not _is_flat_keyed(line))
+        msg = f"line {wrong!r} is not a key and a number"
+        raise FormatError(msg) from None
+
+
+def _is_flat_keyed(line: str) -> bool:
+    try:
+        _, value = line.split()
+        int(value)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_nested_keyed(text: str) -> dict[str, dict[str, str]]:

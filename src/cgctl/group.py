@@ -130,18 +130,19 @@ class Group:
         return self._existence.now()
 
     def _find(self) -> Address:
-        return Address(self.system, self._base(), self._parts)
+        system = self.system
+        return Address(system, self._base(system), self._parts)
 
-    def _base(self) -> Base:
+    def _base(self, system: System) -> Base:
         """Return where the group goes: the first of parent, absolute name, joined group, CGCTL_BASE, own cgroup."""
         if self._parent is not None:
             return self._parent.address.below()
         if self._absolute:
-            return self.system.root_base()
+            return system.root_base()
         block = joined.innermost()
-        if block is not None and block.group.address.system.filesystem is self.system.filesystem:
+        if block is not None and block.group.address.system.filesystem is system.filesystem:
             return block.group.address.below()
-        return self.system.current_base()
+        return system.current_base()
 
     def paths(self) -> dict[str, str]:
         """Return the group's directory in each hierarchy that it is, or would be, in.
@@ -265,10 +266,10 @@ class Group:
             GroupNotFoundError: the group is not there.
             StepError: processes are still in it (``EBUSY``).
         """
-        writable(self.address)
+        places = writable(self.address)
         if self._block is not None:
             self._block.go_home()
-        self._existence.remove()
+        self._existence.remove(places)
 
     def read(self, file: str) -> str:
         """Return an interface file's text, as the kernel gives it: of any, also where cgctl has no attribute for it.

@@ -68,6 +68,7 @@ class Hierarchy:
         read_only: whether the mount refuses writing.
         noprefix: a v1 mount whose files lack the controller's prefix (``cpus`` for ``cpuset.cpus``).
         device: ``major:minor`` of its filesystem.
+        label: how ``/proc/PID/cgroup`` names it: ``memory``, ``cpu,cpuacct``, ``name=systemd``; v2 is ``unified``.
     """
 
     version: int
@@ -79,10 +80,10 @@ class Hierarchy:
     read_only: bool = False
     noprefix: bool = False
     device: str = ""
+    label: str = attrs.field(init=False, eq=False, repr=False)
 
-    @property
-    def label(self) -> str:
-        """How ``/proc/PID/cgroup`` names it: ``memory``, ``cpu,cpuacct``, ``name=systemd``; v2 is ``unified``."""
+    @label.default
+    def _label(self) -> str:
         if self.version == 2:  # noqa: PLR2004
             return UNIFIED
         return f"name={self.name}" if self.name else ",".join(self.controllers)
@@ -103,19 +104,28 @@ class Hierarchy:
         return f"{directory}/{name}"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Layout:
-    """All hierarchies of a machine, as one process sees them.
+    """All hierarchies of a machine, as one process sees them. What it was asked once, it remembers.
 
     Attributes:
         hierarchies: in mount order.
         page_size: bytes of a page, to which sizes are rounded.
         huge_pages: the sizes of huge pages, as the kernel spells them in its files: ``2MB``.
+        unified: the v2 hierarchy, if one is mounted.
     """
 
     hierarchies: tuple[Hierarchy, ...]
     page_size: int = 4096
     huge_pages: tuple[str, ...] = ()
+    unified: Hierarchy | None = attrs.field(init=False, eq=False, repr=False)
+    _homes: dict[str, Hierarchy | None] = attrs.field(init=False, eq=False, repr=False, factory=dict)
+    _controllers: dict[str, Controller] = attrs.field(init=False, eq=False, repr=False, factory=dict)
+    _selected: dict[Row, tuple[Hierarchy, Side] | None] = attrs.field(init=False, eq=False, repr=False, factory=dict)
+
+    @unified.default
+    def _unified(self) -> Hierarchy | None:
+        return next((h for h in self.hierarchies if h.label == UNIFIED), None)
 
     @classmethod
     def parse(
@@ -154,20 +164,24 @@ class Layout:
         found = (f"{h.label} (v{h.version}: {' '.join(h.controllers) or 'none'})" for h in self.hierarchies)
         return ", ".join(found) or "none"
 
-    @property
-    def unified(self) -> Hierarchy | None:
-        """The v2 hierarchy, if one is mounted."""
-        return next((h for h in self.hierarchies if h.label == UNIFIED), None)
-
     def locate(self, controller: str) -> Hierarchy | None:
         """Return the hierarchy where a controller is; ``cgroup`` stands for v2's core files."""
+        try:
+            return self._homes[controller]
+        except KeyError:
+            return self._homes.setdefault(controller, self._locate(controller))
+
+    def _locate(self, controller: str) -> Hierarchy | None:
         if controller == CORE:
             return self.unified
         return next((h for h in self.hierarchies if controller in {*h.controllers, *h.implicit} and not h.name), None)
 
     def controller(self, name: str) -> Controller:
         """Return a controller with the rows that it has on this machine: those of its sizes of huge pages."""
-        return CONTROLLERS[name].of(self.huge_pages)
+        try:
+            return self._controllers[name]
+        except KeyError:
+            return self._controllers.setdefault(name, CONTROLLERS[name].of(self.huge_pages))
 
     def hierarchy(self, label: str) -> Hierarchy | None:
         """Return the hierarchy of a label."""
@@ -179,6 +193,12 @@ class Layout:
 
         v2 goes first, unless the row says otherwise: its core files tell the same as v1's, on hybrid machines too.
         """
+        try:
+            return self._selected[row]
+        except KeyError:
+            return self._selected.setdefault(row, self._select(row))
+
+    def _select(self, row: Row) -> tuple[Hierarchy, Side] | None:
         for version in (row.prefer, 3 - row.prefer):
             side = row.side(version)
             home = self.locate(side.controller) if side else None

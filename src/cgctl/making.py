@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from errno import EBUSY, ENODEV, ENOENT, EOPNOTSUPP, ESRCH
 from typing import Any, Final
 
@@ -41,9 +42,16 @@ def planned(address: Address, places: tuple[Place, ...], specs: Mapping[str, Any
         places=places,
         specs=specs,
         caller=os.getpid(),
-        evacuate=os.environ.get("CGCTL_EVACUATE") == "1" or claim.is_ours(address),
+        evacuate=_takes_controllers(address, specs)
+        and (os.environ.get("CGCTL_EVACUATE") == "1" or claim.is_ours(address)),
     )
-    return satisfy(address.system.filesystem, request)
+    return satisfy(address.system.filesystem, request, address.system.learnt)
+
+
+def _takes_controllers(address: Address, specs: Mapping[str, Any]) -> bool:
+    """Tell whether controllers have to be enabled above a group: only then does anybody have to be out of the way."""
+    layout = address.system.layout
+    return any(layout.locate(name) is layout.unified for name in specs)
 
 
 _tree_lock = threading.RLock()
@@ -105,7 +113,7 @@ class Existence:
             if self.exist_ok:
                 owning.end_orphan(filesystem, address.existing())
             try:
-                with owning.steady(address):
+                with owning.steady(address) if _takes_controllers(address, self.specs) else nullcontext():
                     self._make_once(address, ephemeral=ephemeral)
             except BaseException as error:
                 self.release()
@@ -135,22 +143,20 @@ class Existence:
             directories = address.base.directories.values()
             name = "/".join((*address.base.parts, *address.parts))
             self.token = _guard(claim.mark, [f"{each}/{name}" for each in directories], owning.above(address))
-        execute(filesystem, owning.marked(steps, claim.mark))
+        execute(filesystem, steps, owning.marks(claim.mark))
         if claim.mine and claim.mark:
             owning.adopt(filesystem, there, claim.mark)
 
-    def remove(self, *, settle: bool = True) -> None:
+    def remove(self, places: Mapping[str, Place]) -> None:
         """Remove the group and all below it; and, if nobody else uses them, the parents that were made for it.
 
         Args:
-            settle: whether to undo the emptying of the group above, if this was the last one below it.
+            places: where it is: hierarchy label → place.
 
         Raises:
-            GroupNotFoundError: it is not there.
             StepError: processes are still in it (``EBUSY``).
         """
-        address = self.now()
-        self._take_down(address, address.require(), settle=settle)
+        self._take_down(self.now(), places, settle=True)
 
     def _take_down(self, address: Address, places: Mapping[str, Place], *, settle: bool) -> None:
         _remove(address, places)
@@ -163,7 +169,7 @@ class Existence:
         """Kill what is in the group, and remove it if it is still there.
 
         Args:
-            settle: as for :meth:`remove`.
+            settle: whether to undo the emptying of the group above, if this was the last one below it.
 
         Raises:
             TimeoutExpired: some do not die.
@@ -228,7 +234,7 @@ def extend(address: Address, specs: Mapping[str, Any]) -> None:
             # Files may also be missing because the whole group is, since a moment ago.
             address.require()
             raise
-        execute(filesystem, owning.marked(steps, owning.mark_of(filesystem, before.values())))
+        execute(filesystem, steps, owning.marks(owning.mark_of(filesystem, before.values())))
     targets = {label: directory for label, directory in doors(address).items() if label in added}
     for _round in range(_TRIES if added else 0):
         missed = members.pids(filesystem, before) - members.pids(filesystem, added)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Final
 
@@ -18,9 +18,9 @@ from cgctl.marks import CONTROL, OWNER
 from cgctl.owner.ending import Remains, end, remove_way, settle
 from cgctl.owner.mark import EPHEMERAL, LASTING, WAY, Mark, has_ended, own
 from cgctl.owner.orphans import sweep
-from cgctl.plan import Mkdir, Place, Plan
+from cgctl.plan import Mkdir, Place
 
-__all__ = ["Claim", "above", "claim", "disown", "end_orphan", "mark_of", "marked", "remove_above", "steady", "tidy"]
+__all__ = ["Claim", "above", "claim", "disown", "end_orphan", "mark_of", "marks", "remove_above", "steady", "tidy"]
 
 _END_SEC: Final = 5.0
 _MANY: Final = 1000
@@ -31,20 +31,15 @@ _swept: Final[set[tuple[int, str]]] = set()
 
 def tidy(address: Address) -> None:
     """Remove what processes that were killed have left where a group is to be made; once a process and directory."""
-    bases = [
-        base
-        for directory in address.base.directories.values()
-        for base in (
-            "/".join((directory, *address.base.parts)),
-            "/".join((directory, *address.base.parts, *address.parts[:-1])),
-        )
-        if (os.getpid(), base) not in _swept
-    ]
-    if bases:
+    pid, found = os.getpid(), []
+    for above in {address.base.parts, (*address.base.parts, *address.parts[:-1])}:
+        suffix = "/".join(("", *above))
+        found += [base for each in address.base.directories.values() if (pid, base := each + suffix) not in _swept]
+    if found:
         if len(_swept) > _MANY:
             _swept.clear()
-        _swept.update((os.getpid(), base) for base in bases)
-        sweep(address.system.filesystem, bases)
+        _swept.update((pid, base) for base in found)
+        sweep(address.system.filesystem, found)
 
 
 def end_orphan(filesystem: Filesystem, places: Mapping[str, Place]) -> bool:
@@ -118,15 +113,11 @@ def mark_of(filesystem: Filesystem, places: Iterable[Place]) -> bytes | None:
     return None
 
 
-def marked(steps: Plan, mark: bytes | None) -> Plan:
-    """Return the steps with the marks that what they make is to have."""
-    way = own(WAY)
-
-    def with_mark(step: Mkdir) -> Mkdir:
-        value = way if step.shared else mark
-        return step if step.marks or value is None else attrs.evolve(step, marks={OWNER: value})
-
-    return Plan(tuple(with_mark(step) if isinstance(step, Mkdir) else step for step in steps))
+def marks(mark: bytes | None) -> Callable[[Mkdir], Mapping[str, bytes]]:
+    """Return what tells which marks a group that is made is to have: its own, or that of one on the way to it."""
+    way: Mapping[str, bytes] = {OWNER: own(WAY)}
+    owned: Mapping[str, bytes] = {} if mark is None else {OWNER: mark}
+    return lambda step: way if step.shared else owned
 
 
 def adopt(filesystem: Filesystem, places: Iterable[Place], mark: bytes) -> None:

@@ -15,6 +15,7 @@ from cgctl.filesystem import Filesystem, read_all
 from cgctl.layout import UNIFIED, Layout
 from cgctl.names import parse_file
 from cgctl.plan import GONE, Place, Snapshot
+from cgctl.plan.remembering import remembered
 from cgctl.plan.settings import files, held_spec
 
 __all__ = ["controllers_in", "find_file", "read_limits", "read_stats"]
@@ -112,7 +113,7 @@ def read_stats(filesystem: Filesystem, layout: Layout, places: Places, names: It
         if name not in CONTROLLERS:
             msg = f"stats({name!r}): there is no such controller; cgctl has {', '.join(CONTROLLERS)}"
             raise SpecError(msg)
-    reader = _Reader(filesystem, layout, places)
+    reader = _Reader(filesystem, layout, places, tuple(places))
     told = {name: reader.read(layout.controller(name)) for name in wanted or CONTROLLERS}
     if not any(told.values()):
         # Nothing at all: either the group has none of these controllers, or it has gone.
@@ -120,21 +121,40 @@ def read_stats(filesystem: Filesystem, layout: Layout, places: Places, names: It
     return Stats(**told)
 
 
+@remembered
+def _readings(controller: Controller, layout: Layout, labels: tuple[str, ...]) -> tuple[tuple[str, str, Side], ...]:
+    """Return what is read of a group that is in these hierarchies: attribute, the hierarchy's label, and the file."""
+    return tuple(
+        (row.attribute, *found) for row in controller.readings if (found := _side_in(row, layout, labels)) is not None
+    )
+
+
+def _side_in(row: Row, layout: Layout, labels: tuple[str, ...]) -> tuple[str, Side] | None:
+    for version in (row.prefer, 3 - row.prefer):
+        side = row.side(version)
+        home = layout.locate(side.controller) if side else None
+        if side and home and home.label in labels and home.version == version:
+            return home.label, side
+    return None
+
+
 @attrs.frozen
 class _Reader:
     filesystem: Filesystem
     layout: Layout
     places: Places
+    labels: tuple[str, ...]
     texts: dict[str, str | None] = attrs.field(factory=dict)
 
     def read(self, controller: Controller) -> Any:
-        values: dict[str, Any] = {}
-        for row in controller.readings:
-            selected = self._select(row)
-            if selected:
-                place, side = selected
-                values[row.attribute] = self._value(place, side)
-        told = {name: value for name, value in values.items() if value is not None}
+        told: dict[str, Any] = {}
+        for attribute, label, side in _readings(controller, self.layout, self.labels):
+            place = self.places[label]
+            text = self._text(place.file(side.file, place.hierarchy.mount_point if side.root else None))
+            if text is not None:
+                value = self._value(place, side, text) if side.also or side.sum else side.codec.decode(text, {})
+                if value is not None:
+                    told[attribute] = value
         # Every v2 group tells of pressure; that alone does not make it one with this controller.
         if not told.keys() - {"pressure"}:
             return None
@@ -146,46 +166,42 @@ class _Reader:
         text = self._text(f"/sys/dev/block/{number}/uevent") or ""
         return next((line.partition("=")[2] for line in text.splitlines() if line.startswith("DEVNAME=")), None)
 
-    def _select(self, row: Row) -> tuple[Place, Side] | None:
-        for version in (row.prefer, 3 - row.prefer):
-            side = row.side(version)
-            home = self.layout.locate(side.controller) if side else None
-            place = self.places.get(home.label) if home else None
-            if side and place and place.hierarchy.version == version:
-                return place, side
-        return None
-
-    def _value(self, place: Place, side: Side) -> Any:
-        value = self._one(place, place.hierarchy.mount_point if side.root else place.directory, side)
+    def _value(self, place: Place, side: Side, text: str) -> Any:
+        value = self._one(place, place.directory, side, text)
         if not side.sum or value is None:
             return value
         for directory in self._below(place.directory):
-            more = self._one(place, directory, side)
-            if more is not None:
+            below = self._text(place.file(side.file, directory))
+            if below is not None:
+                more = self._one(place, directory, side, below)
                 value = attrs.evolve(value, oom_kill=_plus(value.oom_kill, more.oom_kill))
         return value
 
-    def _one(self, place: Place, directory: str, side: Side) -> Any:
-        texts = {}
-        for name in (side.file, *side.also):
-            text = self._text(place.file(name, directory))
-            if text is not None:
-                texts[name] = text
-        return side.codec.decode(texts[side.file], texts) if side.file in texts else None
+    def _one(self, place: Place, directory: str, side: Side, text: str) -> Any:
+        texts = {side.file: text}
+        for name in side.also:
+            more = self._text(place.file(name, directory))
+            if more is not None:
+                texts[name] = more
+        return side.codec.decode(text, texts)
 
     def _text(self, path: str) -> str | None:
-        if path not in self.texts:
-            try:
-                self.texts[path] = self.filesystem.read(path).decode()
-            except OSError as error:
-                # A file that this kernel has not, or has switched off (EOPNOTSUPP: no pressure accounting); who may
-                # not look at attached programs is told nothing of them.
-                if error.errno not in (_HIDDEN if is_attached(path) else _ABSENT):
-                    raise
-                if error.errno == ENODEV:  # it was removed between the opening and the reading
-                    _require(self.filesystem, self.places)
-                self.texts[path] = None
-        return self.texts[path]
+        try:
+            return self.texts[path]
+        except KeyError:
+            pass
+        try:
+            text = self.filesystem.read(path).decode()
+        except OSError as error:
+            # A file that this kernel has not, or has switched off (EOPNOTSUPP: no pressure accounting); who may not
+            # look at attached programs is told nothing of them.
+            if error.errno not in (_HIDDEN if is_attached(path) else _ABSENT):
+                raise
+            if error.errno == ENODEV:  # it was removed between the opening and the reading
+                _require(self.filesystem, self.places)
+            text = None
+        self.texts[path] = text
+        return text
 
     def _below(self, directory: str) -> Iterable[str]:
         try:

@@ -11,6 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -19,7 +20,7 @@ from cgctl.diagnose import MAKE_WRITABLE
 from cgctl.errors import GroupNotFoundError, SpecError, UnsupportedError
 from cgctl.filesystem import Filesystem
 from cgctl.filesystem.kernel import KernelFilesystem
-from cgctl.layout import UNIFIED, Hierarchy, Layout, parse_membership
+from cgctl.layout import UNIFIED, Layout, parse_membership
 from cgctl.marks import SUPERVISOR, SUPERVISOR_MARK
 from cgctl.mounts import parse_mountinfo
 from cgctl.names import parse_name
@@ -62,12 +63,14 @@ class System:
         layout: which controller lives in which hierarchy.
         base: where groups went when the system was looked at; every new group looks again.
         slice: where systemd is to put the scope that it is asked for; ``None`` for ``CGCTL_SLICE`` or the usual one.
+        learnt: what the planner has read here and what lasts: which files this kernel has.
     """
 
     filesystem: Filesystem
     layout: Layout
     base: Base
     slice: str | None = None
+    learnt: dict[str, bytes | int] = attrs.field(init=False, repr=False, factory=dict)
 
     @classmethod
     def detect(cls, filesystem: Filesystem | None = None, *, slice: str | None = None) -> System:
@@ -112,28 +115,13 @@ class System:
 
     def membership(self, pid: int | str = "self") -> dict[str, str]:
         """Return where a process is: hierarchy label → path, as ``/proc/PID/cgroup`` has it."""
-        text = _text(self.filesystem, f"/proc/{pid}/cgroup")
-        return {_label(self.layout, entry.label): entry.path for entry in parse_membership(text)}
+        return _membership(self.layout, _text(self.filesystem, f"/proc/{pid}/cgroup"))
 
     def own_directories(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return the caller's own cgroup in each hierarchy, and for the others why it cannot be had."""
-        membership = self.membership()
-        found: dict[str, str] = {}
-        refused: dict[str, str] = {}
-        for hierarchy in self.layout.hierarchies:
-            path = membership.get(hierarchy.label)
-            directory = None if path is None else hierarchy.directory(path)
-            if directory is None:
-                refused[hierarchy.label] = (
-                    f"the caller's own cgroup ({path}) is outside of what is mounted at {hierarchy.mount_point}"
-                    f" ({hierarchy.root}); mount the cgroup filesystem in this cgroup namespace (mount -t cgroup2"
-                    " none /sys/fs/cgroup), or run with the host's (docker and podman run --cgroupns=host)"
-                )
-            elif hierarchy.read_only:
-                refused[hierarchy.label] = f"{hierarchy.mount_point} is mounted read-only; {MAKE_WRITABLE}"
-            else:
-                found[hierarchy.label] = self._beside_supervisor(hierarchy, directory)
-        return found, refused
+        found, refused = _own_directories(self.layout, _text(self.filesystem, "/proc/self/cgroup"))
+        beside = {label: self._beside_supervisor(label, directory) for label, directory in found.items()}
+        return beside, dict(refused)
 
     def current_base(self) -> Base:
         """Return where groups of the calling process go now, by ``CGCTL_BASE`` or else its own cgroup.
@@ -194,9 +182,9 @@ class System:
         except GroupNotFoundError:  # CGCTL_BASE, before the first group
             return []
 
-    def _beside_supervisor(self, hierarchy: Hierarchy, directory: str) -> str:
+    def _beside_supervisor(self, label: str, directory: str) -> str:
         parent, _, leaf = directory.rpartition("/")
-        if hierarchy.label != UNIFIED or leaf != SUPERVISOR:
+        if label != UNIFIED or leaf != SUPERVISOR:
             return directory
         return parent if self.filesystem.getxattr(directory, SUPERVISOR_MARK) else directory
 
@@ -216,10 +204,35 @@ def default_system() -> System:
         return _cache[key]
 
 
-def _label(layout: Layout, label: str) -> str:
-    """Return the layout's name of a hierarchy whose controllers may be listed in another order."""
-    hierarchy = layout.hierarchy(label)
-    return hierarchy.label if hierarchy else label
+def _membership(layout: Layout, text: str) -> dict[str, str]:
+    """Return what ``/proc/PID/cgroup`` says, with the layout's labels: controllers may be listed in another order."""
+    found = {}
+    for entry in parse_membership(text):
+        hierarchy = layout.hierarchy(entry.label)
+        found[hierarchy.label if hierarchy else entry.label] = entry.path
+    return found
+
+
+@lru_cache(maxsize=16)
+def _own_directories(layout: Layout, text: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the directories of a process, of which this is ``/proc/PID/cgroup``, and why it has none elsewhere."""
+    membership = _membership(layout, text)
+    found: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    for hierarchy in layout.hierarchies:
+        path = membership.get(hierarchy.label)
+        directory = None if path is None else hierarchy.directory(path)
+        if directory is None:
+            refused[hierarchy.label] = (
+                f"the caller's own cgroup ({path}) is outside of what is mounted at {hierarchy.mount_point}"
+                f" ({hierarchy.root}); mount the cgroup filesystem in this cgroup namespace (mount -t cgroup2"
+                " none /sys/fs/cgroup), or run with the host's (docker and podman run --cgroupns=host)"
+            )
+        elif hierarchy.read_only:
+            refused[hierarchy.label] = f"{hierarchy.mount_point} is mounted read-only; {MAKE_WRITABLE}"
+        else:
+            found[hierarchy.label] = directory
+    return found, refused
 
 
 def _text(filesystem: Filesystem, path: str) -> str:

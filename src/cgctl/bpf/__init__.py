@@ -19,7 +19,7 @@ __all__ = ["is_attached", "read", "write"]
 
 def is_attached(path: str) -> bool:
     """Tell whether a path is that of an attached program, as ``/sys/fs/cgroup/web/@devices`` is."""
-    return path.rpartition("/")[2].startswith("@")
+    return "/@" in path and path.rpartition("/")[2].startswith("@")
 
 
 def read(group: int, name: str) -> bytes:

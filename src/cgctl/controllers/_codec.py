@@ -8,6 +8,7 @@ whether what the kernel holds is what would be written, after the kernel's own r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -184,8 +185,14 @@ class Key(Codec):
 
     def decode(self, text: str, texts: Mapping[str, str]) -> int | None:
         del texts
-        value = parse_flat_keyed(text).get(self.key)
+        value = _keyed(text).get(self.key)
         return None if value is None else max(value, 0) // self.divide
+
+
+@lru_cache(maxsize=16)
+def _keyed(text: str) -> Mapping[str, int]:
+    """Parse a file once, of which several attributes are made."""
+    return parse_flat_keyed(text)
 
 
 @attrs.frozen(kw_only=True)
@@ -199,13 +206,21 @@ class Keyed(Codec):
 
     into: type[Any]
     rename: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    _attributes: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
+
+    @_attributes.default
+    def _fields(self) -> frozenset[str]:
+        return frozenset(attrs.fields_dict(self.into))
 
     def decode(self, text: str, texts: Mapping[str, str]) -> Any:
         del texts
-        fields = attrs.fields_dict(self.into)
+        fields, rename = self._attributes, self.rename
         known: dict[str, int] = {}
         extra: dict[str, int] = {}
         for key, value in parse_flat_keyed(text).items():
-            name = self.rename.get(key, key)
-            (known if name in fields else extra)[name if name in fields else key] = max(value, 0)
+            name = rename.get(key, key)
+            if name in fields:
+                known[name] = max(0, value)
+            else:
+                extra[key] = max(0, value)
         return self.into(**known, extra=extra)

@@ -29,7 +29,7 @@ CORE = "cgroup"
 """The name under which every v2 hierarchy has the core interface files, whatever its controllers."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Side:
     """One row in one version.
 
@@ -71,7 +71,7 @@ class Side:
         return attrs.evolve(self, file=self.file.replace(SIZE, size), also=also)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Row:
     """One attribute of a spec or of the statistics.
 
@@ -117,7 +117,7 @@ class Row:
         return attrs.evolve(self, attribute=self.attribute.replace(SIZE, size), v1=v1, v2=v2)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Controller:
     """One controller: what can be asked of it and what it tells.
 

@@ -26,11 +26,11 @@ _SWAPPINESS: Final = whole("", 0, 200)
 
 
 def _limit(value: Size | None, name: str) -> Limit | None:
-    return LIMITS(value, f"memory.{name}")
+    return None if value is None else LIMITS(value, f"memory.{name}")
 
 
 def _flag(value: int | str | None, name: str) -> bool | None:
-    return FLAGS(value, f"memory.{name}")
+    return None if value is None else FLAGS(value, f"memory.{name}")
 
 
 # One function an attribute: a converter is not told its name, and type checkers know none but plain functions.

@@ -221,6 +221,14 @@ class FakeKernel:
         """Let time pass."""
         self.advance(seconds)
 
+    def exists(self, path: str) -> bool:
+        """Tell whether a group is there."""
+        try:
+            self.listdir(path)
+        except OSError:
+            return False
+        return True
+
     def count(self, path: str) -> int:
         """Return how many groups are directly below a group."""
         return len(self.listdir(path))

@@ -54,6 +54,9 @@ class Filesystem(Remover, Protocol):
     Every method raises ``OSError`` with the kernel's errno.
     """
 
+    def exists(self, path: str) -> bool:
+        """Tell whether a group is there."""
+
     def mkdir(self, path: str, marks: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Make a group, with extended attributes, so that no other process finds it without (``cgctl.owner``)."""
 

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from errno import EBUSY, EEXIST, EINVAL, ENOENT, ESRCH
 
 from cgctl import diagnose
 from cgctl.filesystem._protocol import Filesystem
-from cgctl.plan import GONE, Chown, Mkdir, Plan, Request, Retry, Rmdir, Signal, Snapshot, Step, Write, needs, plan
+from cgctl.plan import (
+    GONE,
+    Chown,
+    Mkdir,
+    Plan,
+    Request,
+    Retry,
+    Rmdir,
+    Signal,
+    Snapshot,
+    Step,
+    Write,
+    lasting,
+    needs,
+    plan,
+)
+from cgctl.plan.alike import for_new
 from cgctl.plan.steps import REMOVE
 
 __all__ = ["attempt", "execute", "read_all", "remove_tree", "satisfy"]
@@ -28,16 +44,41 @@ def read_all(filesystem: Filesystem, paths: Iterable[str]) -> dict[str, bytes | 
     return values
 
 
-def satisfy(filesystem: Filesystem, request: Request) -> tuple[Plan, Snapshot]:
-    """Read all that a plan needs, and plan."""
-    snapshot = Snapshot()
-    while paths := needs(request, snapshot):
-        snapshot = snapshot.merged(read_all(filesystem, paths))
-    return plan(request, snapshot), snapshot
+def satisfy(
+    filesystem: Filesystem, request: Request, learnt: MutableMapping[str, bytes | int] | None = None
+) -> tuple[Plan, Snapshot]:
+    """Read all that a plan needs, and plan.
+
+    Args:
+        filesystem: the kernel.
+        request: what is wanted.
+        learnt: what was read before and lasts, which is not read again; what is read now and lasts is added.
+    """
+    # Most groups are new, and to ask whether there is one costs less than to read a file of it.
+    values = {} if learnt is None else dict(learnt)
+    values |= {place.marker(): ENOENT for place in request.places if not filesystem.exists(place.directory)}
+    snapshot, before = Snapshot(values), len(values)
+    while True:
+        answer = for_new(request, snapshot)
+        if answer is None:
+            answer = needs(request, snapshot) or plan(request, snapshot)
+        if isinstance(answer, Plan):
+            break
+        snapshot = snapshot.merged(read_all(filesystem, answer))
+    if learnt is not None and len(snapshot.values) > before:
+        learnt.update(lasting(request, snapshot))
+    return answer, snapshot
 
 
-def execute(filesystem: Filesystem, steps: Plan) -> tuple[Step, ...]:
+def execute(
+    filesystem: Filesystem, steps: Plan, marks: Callable[[Mkdir], Mapping[str, bytes]] | None = None
+) -> tuple[Step, ...]:
     """Carry out a plan; return the steps that were done.
+
+    Args:
+        filesystem: the kernel.
+        steps: the plan.
+        marks: which marks a group that is made is to have, where the step has none itself.
 
     Raises:
         StepError: the kernel refused a step. Groups that were made are removed again, processes that
@@ -48,7 +89,10 @@ def execute(filesystem: Filesystem, steps: Plan) -> tuple[Step, ...]:
     done: list[Step] = []
     for step in steps:
         try:
-            attempt(filesystem, step)
+            if marks is not None and isinstance(step, Mkdir) and not step.marks:
+                _mkdir(filesystem, step, marks(step))
+            else:
+                attempt(filesystem, step)
         except OSError as error:
             number = error.errno or 0
             # Looked at before the undoing, which may take away the very group that explains it.
@@ -70,7 +114,7 @@ def attempt(filesystem: Filesystem, step: Step) -> None:
         OSError: the kernel refused it, and the step knows no excuse.
     """
     if isinstance(step, Mkdir):
-        _excused(lambda: filesystem.mkdir(step.path, step.marks), {EEXIST} if step.shared else set())
+        _mkdir(filesystem, step, step.marks)
     elif isinstance(step, Rmdir):
         _retried(filesystem, lambda: _excused(lambda: filesystem.rmdir(step.path), GONE), step.retry)
     elif isinstance(step, Signal):
@@ -81,9 +125,20 @@ def attempt(filesystem: Filesystem, step: Step) -> None:
         _write(filesystem, step)
 
 
+def _mkdir(filesystem: Filesystem, step: Mkdir, marks: Mapping[str, bytes]) -> None:
+    try:
+        filesystem.mkdir(step.path, marks)
+    except OSError as error:
+        if error.errno != EEXIST or not step.shared:
+            raise
+
+
 def _write(filesystem: Filesystem, step: Write) -> None:
     try:
-        _retried(filesystem, lambda: filesystem.write(step.path, step.data), step.retry)
+        if step.retry is None:
+            filesystem.write(step.path, step.data)
+        else:
+            _retried(filesystem, lambda: filesystem.write(step.path, step.data), step.retry)
     except OSError as error:
         if step.gone_ok and error.errno == ESRCH:
             return
@@ -110,12 +165,17 @@ def _can_be_read(filesystem: Filesystem, path: str) -> bool:
 
 
 def _retried(filesystem: Filesystem, action: Callable[[], None], retry: Retry | None) -> None:
-    if retry is None:
+    try:
         action()
+    except OSError as error:
+        if retry is None or error.errno != retry.errno:
+            raise
+    else:
         return
     deadline = filesystem.monotonic() + retry.total_usec / 1e6
     pause = retry.delay_usec / 1e6
     while True:
+        filesystem.sleep(pause)
         try:
             action()
         except OSError as error:
@@ -123,7 +183,6 @@ def _retried(filesystem: Filesystem, action: Callable[[], None], retry: Retry | 
                 raise
         else:
             return
-        filesystem.sleep(pause)
         pause = min(pause * 2, retry.longest_usec / 1e6)
 
 

@@ -8,6 +8,7 @@ written with exactly one ``write(2)``.
 from __future__ import annotations
 
 import os
+import re
 import select
 import stat
 import time
@@ -24,10 +25,14 @@ from cgctl.mounts import STATUS, Mount, parse_mountinfo
 __all__ = ["KernelFilesystem"]
 
 _CHUNK: Final = 65536
-_KERNELS_OWN: Final = ("/proc/", "/sys/kernel/cgroup/")
+_SHORT: Final = 2048
+"""Of a group's file, a read of less than this is all: the kernel gives it out a page at a time, or at once."""
 _CGROUP: Final = frozenset({"cgroup", "cgroup2"})
 _OUTSIDE: Final = ("/proc/", "/sys/dev/", "/sys/kernel/mm/")
 """Where files that describe the machine are read, with symbolic links and all."""
+_LOCK_SEC: Final = 1.0
+_MOUNTED_OVER: Final = "another filesystem is mounted over this part of the hierarchy"
+_NO_CGROUPS: Final = "not on a cgroup filesystem"
 _UNMARKED: Final[Mapping[str, bytes]] = MappingProxyType({})
 _Result = TypeVar("_Result")
 
@@ -36,11 +41,11 @@ class KernelFilesystem:
     """The cgroup filesystems of this machine, as this process sees them."""
 
     def __init__(self) -> None:
-        # Mount point → (fd, device): one a hierarchy, for as long as this object lives.
-        self._roots: dict[str, tuple[int, int]] = {}
+        self._know({})
 
     def __del__(self) -> None:
-        for fd, device in self._roots.values():
+        roots, _ = self._known
+        for fd, device in roots.values():
             if _is_root(fd, device):
                 os.close(fd)
 
@@ -55,10 +60,14 @@ class KernelFilesystem:
             return self._in_group(path, bpf.read)
         fd = self._open(path, os.O_RDONLY)
         try:
+            data = os.read(fd, _CHUNK)
+            if len(data) < _SHORT and not path.startswith(_OUTSIDE):
+                return data
             # Long files come in pieces, of any length: only an empty one is the end.
             chunks = []
-            while data := os.read(fd, _CHUNK):
+            while data:
                 chunks.append(data)
+                data = os.read(fd, _CHUNK)
             return b"".join(chunks)
         finally:
             os.close(fd)
@@ -83,32 +92,25 @@ class KernelFilesystem:
 
         Until the marks are on it, it has the sticky bit and the directory above is locked; see :mod:`cgctl.owner`.
         """
-        root, relative = self._locate(path)
-        try:
-            if not marks:
+        if not marks:
+            root, relative = self._locate(path)
+            try:
                 os.mkdir(relative, 0o755, dir_fd=root)
-                return
-            with self.lock(path.rpartition("/")[0], exclusive=False):
-                os.mkdir(relative, 0o755 | stat.S_ISVTX, dir_fd=root)
+            except OSError as error:
+                raise _named(error, path) from None
+            return
+        above, _, name = path.rpartition("/")
+        try:
+            parent = self._open(above, os.O_RDONLY | os.O_DIRECTORY)
+            with Lock(parent, exclusive=False, timeout=_LOCK_SEC):
+                os.mkdir(name, 0o755 | stat.S_ISVTX, dir_fd=parent)
                 try:
-                    self._mark(path, marks)
+                    _mark(name, parent, marks)
                 except BaseException:
-                    os.rmdir(relative, dir_fd=root)
+                    os.rmdir(name, dir_fd=parent)
                     raise
         except OSError as error:
             raise _named(error, path) from None
-
-    def _mark(self, path: str, marks: Mapping[str, bytes]) -> None:
-        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            for name, value in marks.items():
-                os.setxattr(fd, name, value)
-            os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & ~stat.S_ISVTX)
-        except OSError as error:
-            if error.errno != ENOTSUP:  # before 5.7 it stays as it is, which is a mark too
-                raise
-        finally:
-            os.close(fd)
 
     def rmdir(self, path: str) -> None:
         """Remove an empty group."""
@@ -129,8 +131,17 @@ class KernelFilesystem:
 
     def count(self, path: str) -> int:
         """Return how many groups are directly below a group: its links, but for the two that each directory has."""
-        root, relative = self._locate(path)
-        return os.stat(relative, dir_fd=root, follow_symlinks=False).st_nlink - 2
+        return self._status(path).st_nlink - 2
+
+    def exists(self, path: str) -> bool:
+        """Tell whether a group is there."""
+        for _attempt in range(2):
+            root, device, relative = self._find(path)
+            if os.access(relative, os.F_OK, dir_fd=root):
+                return True
+            if not self._forgotten(root, device):
+                break
+        return False
 
     def signal(self, pid: int, number: int) -> None:
         """Signal a process."""
@@ -190,10 +201,9 @@ class KernelFilesystem:
 
     def unfinished(self, path: str) -> bool:
         """Tell whether a group is yet to be marked."""
-        root, relative = self._locate(path)
-        return bool(os.stat(relative, dir_fd=root, follow_symlinks=False).st_mode & stat.S_ISVTX)
+        return bool(self._status(path).st_mode & stat.S_ISVTX)
 
-    def lock(self, path: str, *, exclusive: bool, timeout: float = 1.0) -> Lock:
+    def lock(self, path: str, *, exclusive: bool, timeout: float = _LOCK_SEC) -> Lock:
         """Lock a group's directory or file for a ``with`` block; its value is whether that was had in time."""
         return Lock(self._open(path, os.O_RDONLY), exclusive=exclusive, timeout=timeout)
 
@@ -236,48 +246,103 @@ class KernelFilesystem:
         finally:
             os.close(fd)
 
+    def _status(self, path: str) -> os.stat_result:
+        for _attempt in range(2):
+            root, device, relative = self._find(path)
+            try:
+                status = os.stat(relative, dir_fd=root, follow_symlinks=False)
+            except OSError as error:
+                if not self._forgotten(root, device):
+                    raise _named(error, path) from None
+                continue
+            if status.st_dev == device:
+                return status
+            if not self._forgotten(root, device):
+                raise OSError(EXDEV, _MOUNTED_OVER, path)
+        raise OSError(EXDEV, _NO_CGROUPS, path)
+
     def _open(self, path: str, flags: int) -> int:
         flags |= os.O_CLOEXEC | os.O_NOFOLLOW
         if path.startswith(_OUTSIDE) and not flags & os.O_WRONLY:
             return os.open(path, flags)
-        root, relative = self._locate(path)
-        try:
-            fd = os.open(relative, flags, dir_fd=root)
-        except OSError as error:
-            raise _named(error, path) from None
-        if os.fstat(fd).st_dev != os.fstat(root).st_dev:
+        for _attempt in range(2):
+            root, device, relative = self._find(path)
+            try:
+                fd = os.open(relative, flags, dir_fd=root)
+            except OSError as error:
+                if not self._forgotten(root, device):
+                    raise _named(error, path) from None
+                continue
+            if os.fstat(fd).st_dev == device:
+                return fd
             os.close(fd)
-            raise OSError(EXDEV, "another filesystem is mounted over this part of the hierarchy", path)
-        return fd
+            if not self._forgotten(root, device):
+                raise OSError(EXDEV, _MOUNTED_OVER, path)
+        raise OSError(EXDEV, _NO_CGROUPS, path)
 
     def _locate(self, path: str) -> tuple[int, str]:
-        """Return a path as its mount's directory fd and the way from there."""
-        if ".." in path.split("/"):
+        """Return a path as its mount's directory fd, which was checked to be that still, and the way from there."""
+        for _attempt in range(2):
+            root, device, relative = self._find(path)
+            if not self._forgotten(root, device):
+                return root, relative
+        raise OSError(EXDEV, _NO_CGROUPS, path)
+
+    def _find(self, path: str) -> tuple[int, int, str]:
+        """Return a path as its mount's directory fd, the device that this should be, and the way from there."""
+        if "/.." in path and ".." in path.split("/"):
             raise OSError(ELOOP, "paths with '..' are not followed", path)
         for _attempt in range(2):
-            for mount_point, (fd, device) in self._roots.items():
-                if path == mount_point or path.startswith(mount_point + "/"):
-                    # A program that becomes a daemon closes all it has, and the number may be another file's by now.
-                    if _is_root(fd, device):
-                        return fd, path[len(mount_point) + 1 :] or "."
-                    self._roots = {point: root for point, root in self._roots.items() if point != mount_point}
-                    break
+            roots, parts = self._known
+            if found := parts.fullmatch(path):
+                mount_point, relative = found.groups()
+                return *roots[mount_point], relative or "."
             self._learn()
-        raise OSError(EXDEV, "not on a cgroup filesystem", path)
+        raise OSError(EXDEV, _NO_CGROUPS, path)
+
+    def _forgotten(self, root: int, device: int) -> bool:
+        """Forget a descriptor that is not a hierarchy's any more, and tell whether that was so.
+
+        A program that becomes a daemon closes all it has, and by now it is another file's.
+        """
+        if _is_root(root, device):
+            return False
+        self._know({point: known for point, known in self._known[0].items() if known[0] != root})
+        return True
 
     def _learn(self) -> None:
         """Open the root of each mounted hierarchy that is not open yet."""
         with open("/proc/self/mountinfo", "rb") as file:
             mounts = parse_mountinfo(os.fsdecode(file.read()))
-        found = dict(self._roots)
+        found = dict(self._known[0])
         for mount in mounts:
             if mount.filesystem in _CGROUP and mount.mount_point not in found:
                 opened = _open_root(mount)
                 if opened:
                     found[mount.mount_point] = opened
-        # The longest first, so that a mount inside another's tree is found before it. Other threads may be looking
-        # something up, so it is replaced and not changed.
-        self._roots = dict(sorted(found.items(), key=lambda item: -len(item[0])))
+        self._know(found)
+
+    def _know(self, roots: dict[str, tuple[int, int]]) -> None:
+        """Keep the roots, mount point → (fd, device), and what parts a path by them."""
+        # Other threads may be looking something up, so it is replaced and not changed. The longest first, so that a
+        # mount inside another's tree is found before it.
+        longest_first = sorted(roots, key=len, reverse=True)
+        pattern = f"({'|'.join(map(re.escape, longest_first))})(?:/(.*))?" if roots else "(?!)"
+        self._known = roots, re.compile(pattern, re.DOTALL)
+
+
+def _mark(name: str, parent: int, marks: Mapping[str, bytes]) -> None:
+    """Mark a group that was just made, and take off the sign that it was not."""
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        for attribute, value in marks.items():
+            os.setxattr(fd, attribute, value)
+        os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & ~stat.S_ISVTX)
+    except OSError as error:
+        if error.errno != ENOTSUP:  # before 5.7 it stays as it is, which is a mark too
+            raise
+    finally:
+        os.close(fd)
 
 
 def _open_root(mount: Mount) -> tuple[int, int] | None:

@@ -32,20 +32,23 @@ class Lock:
         self._timeout = timeout
 
     def __enter__(self) -> bool:
-        deadline, pause = time.monotonic() + self._timeout, 0.001
         try:
-            while not self._try():
-                if time.monotonic() >= deadline:
-                    return False
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SEC)
+            return self._try() or self._wait()
         except BaseException:
             os.close(self._fd)
             raise
-        return True
 
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
+
+    def _wait(self) -> bool:
+        deadline, pause = time.monotonic() + self._timeout, 0.001
+        while time.monotonic() < deadline:
+            time.sleep(pause)
+            if self._try():
+                return True
+            pause = min(2 * pause, _LONGEST_PAUSE_SEC)
+        return False
 
     def _try(self) -> bool:
         try:

@@ -21,7 +21,7 @@ import attrs
 from cgctl.controllers import CONTROLLERS
 from cgctl.errors import UnsupportedError
 from cgctl.layout import Hierarchy, Layout
-from cgctl.plan import settings
+from cgctl.plan import settings, tree
 from cgctl.plan.place import Place
 from cgctl.plan.snapshot import GONE, Snapshot
 from cgctl.plan.steps import Chown, Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
@@ -47,6 +47,7 @@ __all__ = [
     "Snapshot",
     "Step",
     "Write",
+    "lasting",
     "needs",
     "plan",
 ]
@@ -69,6 +70,11 @@ class Request:
     specs: Mapping[str, Any]
     caller: int = 0
     evacuate: bool = False
+    _by_label: Mapping[str, Place] = attrs.field(init=False, eq=False, repr=False)
+
+    @_by_label.default
+    def _labelled(self) -> Mapping[str, Place]:
+        return {place.hierarchy.label: place for place in self.places}
 
     def find(self, hierarchy: Hierarchy) -> Place:
         """Return the group's place in a hierarchy.
@@ -76,7 +82,7 @@ class Request:
         Raises:
             UnsupportedError: it has none there.
         """
-        place = next((place for place in self.places if place.hierarchy is hierarchy), None)
+        place = self._by_label.get(hierarchy.label)
         if place is None:
             reason = f"{hierarchy.mount_point} cannot be written here; mount it read-write, or run as its owner"
             raise UnsupportedError(f"a group in hierarchy {hierarchy.label!r}", reason)
@@ -86,6 +92,18 @@ class Request:
 def needs(request: Request, snapshot: Snapshot) -> frozenset[str]:
     """Return the paths to be read before :func:`plan` can answer; none when it can."""
     return frozenset(path for path in _wanted(request, snapshot) if not snapshot.known(path))
+
+
+def lasting(request: Request, snapshot: Snapshot) -> dict[str, bytes | int]:
+    """Return what was read that will read the same next time: which files this kernel has, and that v1 counts all."""
+    counting = (tree.hierarchical(place.hierarchy) for place in request.places if place.hierarchy.version == 1)
+    found = {path: snapshot.values[path] for path in counting if snapshot.text(path) == tree.COUNTS_ALL}
+    return found | {
+        path: snapshot.values[path]
+        for name in request.specs
+        for place, path in settings.probes(request.layout.controller(name), request.layout, request.find)
+        if snapshot.known(path) and snapshot.text(place.marker(place.base)) is not None
+    }
 
 
 def plan(request: Request, snapshot: Snapshot) -> Plan:
@@ -146,7 +164,9 @@ def _wanted(request: Request, snapshot: Snapshot) -> Iterator[str]:
         if request.find(home).there(snapshot):
             yield from settings.files(rows, request.layout, request.find)
         else:
-            yield from settings.probes(controller.settings, request.layout, request.find)
+            for place, path in settings.probes(controller, request.layout, request.find):
+                # Of a directory that is not there itself nothing can be learnt.
+                yield from () if snapshot.known(path) else (place.marker(place.base), path)
 
 
 def _threaded(request: Request) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import attrs
 
 from cgctl.layout import Hierarchy
@@ -18,25 +20,28 @@ class Place:
         hierarchy: the tree.
         base: the directory from which groups are counted; it is there already.
         parts: the group's name below it, one component each.
+        chain: the directories from the base down to the group, both included.
+        directory: the group's directory.
     """
 
     hierarchy: Hierarchy
     base: str
     parts: tuple[str, ...]
+    chain: tuple[str, ...] = attrs.field(init=False, eq=False, repr=False)
+    directory: str = attrs.field(init=False, eq=False, repr=False)
 
-    @property
-    def directory(self) -> str:
-        """The group's directory."""
-        return "/".join((self.base, *self.parts))
+    @chain.default
+    def _chain(self) -> tuple[str, ...]:
+        return tuple(accumulate(self.parts, "{}/{}".format, initial=self.base))
 
-    @property
-    def chain(self) -> tuple[str, ...]:
-        """The directories from the base down to the group, both included."""
-        return tuple("/".join((self.base, *self.parts[:depth])) for depth in range(len(self.parts) + 1))
+    @directory.default
+    def _directory(self) -> str:
+        return self.chain[-1]
 
     def file(self, name: str, directory: str | None = None) -> str:
         """Return the path of an interface file, of this group or of another directory of its chain."""
-        return self.hierarchy.file(directory or self.directory, name)
+        directory = directory or self.directory
+        return self.hierarchy.file(directory, name) if self.hierarchy.noprefix else f"{directory}/{name}"
 
     def marker(self, directory: str | None = None) -> str:
         """Return a small file that is there exactly when the group is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,11 @@ from cgctl.errors import SpecError, UnsupportedError
 from cgctl.layout import Hierarchy, Layout
 from cgctl.plan.order import ordered
 from cgctl.plan.place import Place
+from cgctl.plan.remembering import remembered
 from cgctl.plan.snapshot import Snapshot
 from cgctl.plan.steps import SETTLE, Write
 
-__all__ = ["Find", "asked", "files", "held_spec", "probes", "resolved", "writes"]
+__all__ = ["Find", "asked", "files", "held_spec", "probes", "resolved", "where_accounted", "writes"]
 
 Find = Callable[[Hierarchy], Place]
 """How to get from a hierarchy to the group's place in it."""
@@ -25,6 +27,7 @@ Target = tuple[Hierarchy, Side]
 """Where a row's file is."""
 
 
+@remembered
 def asked(controller: Controller, spec: Any) -> tuple[Row, ...]:
     """Return the rows of the settings that a spec names."""
     values = controller.split(spec)
@@ -50,21 +53,37 @@ def files(rows: tuple[Row, ...], layout: Layout, find: Find) -> Iterator[str]:
                 yield find(home).file(name)
 
 
-def probes(rows: tuple[Row, ...], layout: Layout, find: Find) -> Iterator[str]:
-    """Yield the paths that tell whether this kernel has the optional v1 files of a group still to be made.
+@remembered
+def optional(controller: Controller, layout: Layout) -> tuple[tuple[Hierarchy, str], ...]:
+    """Return the v1 files of a controller that this kernel may lack: hierarchy and file."""
+    return tuple(
+        (home, side.file)
+        for row in controller.settings
+        if (selected := layout.select(row))
+        for home, side in [selected]
+        if home.version == 1 and side.optional
+    )
+
+
+def probes(controller: Controller, layout: Layout, find: Find) -> Iterator[tuple[Place, str]]:
+    """Yield the paths that tell whether this kernel has the optional v1 files of a group still to be made, with places.
 
     v1's root has these files as every group has; on v2 it has not, so there only trying tells.
     """
-    for row in rows:
-        selected = layout.select(row)
-        if selected and selected[0].version == 1 and selected[1].optional:
-            place = find(selected[0])
-            yield place.file(selected[1].file, place.base)
+    for home, file in optional(controller, layout):
+        place = find(home)
+        yield place, place.file(file, place.base)
+
+
+def where_accounted(spec: Any) -> frozenset[str]:
+    """Return the settings that a spec drops where the kernel has no file for them."""
+    found: frozenset[str] = getattr(spec, "where_accounted", frozenset())
+    return found
 
 
 def held_spec(controller: Controller, layout: Layout, snapshot: Snapshot, find: Find) -> Any:
     """Return what the kernel holds; ``None`` for settings that this kernel or version has not."""
-    return controller.join(_Held(controller, layout, snapshot, find).values())
+    return controller.join(_Held(controller, layout, snapshot, find).values)
 
 
 def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot, find: Find) -> Iterator[Write]:
@@ -79,9 +98,9 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
     _require_rows(controller, spec, layout)
     if not targets:
         return
-    optional: frozenset[str] = getattr(spec, "where_accounted", frozenset())
+    droppable = where_accounted(spec)
     held = _Held(controller, layout, snapshot, find)
-    values = held.values()
+    values = held.values
     wanted = SimpleNamespace(**{row.attribute: values.get(row.attribute) for row in controller.settings})
     asked_for = controller.split(spec)
     for name in targets:
@@ -92,7 +111,7 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
     sides: dict[str, tuple[str, Hierarchy, Side]] = {}
     for attribute, (home, side) in _touched(controller, layout, targets, wanted).items():
         if not held.has(side):
-            if attribute in targets and attribute not in optional and not held.has_instead(side):
+            if attribute in targets and attribute not in droppable and not held.has_instead(side):
                 raise _absent(controller, find(home), side, attribute)
             continue
         text = side.codec.encode(getattr(wanted, attribute), wanted)
@@ -103,7 +122,7 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
     pending = _pending(texts, sides, targets, held, layout.page_size)
     changed = {name: text for name, text in texts.items() if pending[name]}
     version = max(home.version for home, _ in targets.values())
-    for name in ordered(controller.name, version, held.texts(), changed):
+    for name in ordered(controller.name, version, held.texts, changed):
         attribute, home, side = sides[name]
         for line in pending[name]:
             file, data = side.codec.route(name, line)
@@ -113,7 +132,7 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
                 feature=f"{controller.name}.{attribute}",
                 since=side.since,
                 absent=side.absent,
-                missing_ok=side.optional and attribute in optional,
+                missing_ok=side.optional and attribute in droppable,
                 retry=attrs.evolve(SETTLE, errno=side.passing) if side.passing else None,
                 undo=_undo(attribute, values.get(attribute), wanted, sides.values()),
                 expect=line.encode() if side.verified else None,
@@ -130,7 +149,7 @@ def _pending(
     page_size: int,
 ) -> dict[str, tuple[str, ...]]:
     """Return what is still to be written to each file."""
-    values, pending = held.values(), {}
+    values, pending = held.values, {}
     # A setting that is not in force (the weight of an idle group) is written, whatever its file reads.
     for name, text in texts.items():
         attribute, _, side = sides[name]
@@ -168,7 +187,7 @@ def _merged(held: Any, asked: Any) -> Any:
     return {**held, **asked} if isinstance(held, Mapping) and isinstance(asked, Mapping) else asked
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class _Held:
     """What a controller's files read in a group, or will read once it is made."""
 
@@ -195,14 +214,16 @@ class _Held:
         """Tell whether the kernel has another file that does for this one."""
         return bool(side.instead) and self.has(attrs.evolve(side, file=side.instead))
 
+    @cached_property
     def texts(self) -> dict[str, str]:
-        """Return the texts of all files that are known, by file name."""
+        """The texts of all files that are known, by file name."""
         known = {side.file: self.text(side) for _, side in self._sides()}
         return {name: text for name, text in known.items() if text is not None}
 
+    @cached_property
     def values(self) -> dict[str, Any]:
-        """Return the settings, by attribute."""
-        texts = self.texts()
+        """The settings, by attribute."""
+        texts = self.texts
         return {
             row.attribute: side.codec.decode(texts[side.file], texts)
             for row, side in self._sides()

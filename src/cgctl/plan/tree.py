@@ -17,14 +17,17 @@ from typing import Final
 
 from cgctl.controllers import CONTROLLERS, CORE
 from cgctl.errors import UnsupportedError
+from cgctl.layout import Hierarchy
 from cgctl.marks import SUPERVISOR, SUPERVISOR_MARK
 from cgctl.plan.place import Place
 from cgctl.plan.snapshot import Snapshot
 from cgctl.plan.steps import ENABLE, JOIN, Mkdir, Step, Write
 
 __all__ = [
+    "COUNTS_ALL",
     "enabled_for",
     "evacuation",
+    "hierarchical",
     "require_available",
     "steps_v1",
     "steps_v2",
@@ -32,6 +35,8 @@ __all__ = [
     "wants_v2",
 ]
 
+COUNTS_ALL: Final = "1\n"
+"""What v1's ``memory.use_hierarchy`` reads where a group counts its children, which nobody can end while it has one."""
 _DOMAIN: Final = frozenset({"memory", "io", "hugetlb", "rdma", "misc", "dmem"})
 _SYSTEMD: Final = ("cpu", "cpuset", "io", "memory", "pids")
 """All that a systemd can delegate."""
@@ -42,13 +47,20 @@ _PPID: Final = re.compile(r"\d+ \(.*\) \S (\d+)", re.DOTALL)
 
 def wants_v1(place: Place, snapshot: Snapshot) -> Iterator[str]:
     """Yield the paths that :func:`steps_v1` looks at."""
-    yield from (place.marker(directory) for directory in place.chain)
-    for directory in place.chain:
-        for name in _cpuset_files(place):
+    yield from (place.marker(directory) for directory in place.chain[1:])
+    for name in _cpuset_files(place):
+        for directory in place.chain:
             yield place.file(name, directory)
     if "memory" in place.hierarchy.controllers:
-        yield place.file("memory.use_hierarchy", place.base)
-    del snapshot
+        top = hierarchical(place.hierarchy)
+        yield top
+        if snapshot.known(top) and snapshot.text(top) != COUNTS_ALL:
+            yield place.file("memory.use_hierarchy", place.base)
+
+
+def hierarchical(hierarchy: Hierarchy) -> str:
+    """Return the file that tells whether all groups of a v1 hierarchy count their children: if its root does so."""
+    return hierarchy.file(hierarchy.mount_point, "memory.use_hierarchy")
 
 
 def steps_v1(place: Place, snapshot: Snapshot, settings: frozenset[str]) -> Iterator[Step]:
@@ -60,7 +72,7 @@ def steps_v1(place: Place, snapshot: Snapshot, settings: frozenset[str]) -> Iter
         settings: paths that the settings will write, and that so need no initial value.
     """
     inherited = {name: snapshot.text(place.file(name, place.base)) or "" for name in _cpuset_files(place)}
-    counts_alone = (snapshot.text(place.file("memory.use_hierarchy", place.base)) or "1").strip() == "0"
+    counts_alone = snapshot.text(place.file("memory.use_hierarchy", place.base)) == "0\n"
     for directory in place.chain[1:]:
         fresh = not place.there(snapshot, directory)
         if fresh:
@@ -89,7 +101,7 @@ def wants_v2(
     place: Place, snapshot: Snapshot, controllers: tuple[str, ...], *, threaded: bool = False
 ) -> Iterator[str]:
     """Yield the paths that :func:`steps_v2` looks at; call again until it yields nothing that is not known."""
-    yield from (place.marker(directory) for directory in place.chain)
+    yield from (place.marker(directory) for directory in place.chain[0 if controllers else 1 :])
     if threaded:
         yield from _occupants(place, snapshot, place.base)
     if not controllers:

@@ -1,0 +1,107 @@
+"""New groups of a machine are alike, but for their names: what was worked out for one holds for the next.
+
+Of a group that is nowhere yet, the plan is a function of the specs and of what was read of the groups above. So it is
+worked out for a stand-in, remembered, and brought to the place where it is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from errno import ENOENT
+from typing import Any, Final
+
+import attrs
+
+from cgctl.errors import CgctlError
+from cgctl.layout import Layout
+from cgctl.plan import Place, Plan, Request, Snapshot, Step, needs, plan
+from cgctl.plan.remembering import remembered
+from cgctl.plan.settings import where_accounted
+
+__all__ = ["for_new"]
+
+_STAND_IN: Final = "new"
+
+Where = tuple[tuple[str, str, tuple[str, ...]], ...]
+"""Of each place: the hierarchy's label, the base, and the name without its last component."""
+Facts = frozenset[tuple[str, bytes | int]]
+
+
+@attrs.frozen
+class _Recipe:
+    """Steps for a stand-in.
+
+    Attributes:
+        steps: each with the index of the place that it is in, or -1, and its path from there.
+    """
+
+    steps: tuple[tuple[int, str, Step], ...]
+
+    def at(self, directories: tuple[str, ...]) -> Iterator[Step]:
+        """Yield the steps for a group that has these directories."""
+        for index, path, step in self.steps:
+            yield step if index < 0 else _moved(step, directories[index] + path)
+
+
+def for_new(request: Request, snapshot: Snapshot) -> frozenset[str] | Plan | None:
+    """Return what is still to be read, or the plan; ``None`` if the group is not new, or cannot be had."""
+    places = request.places
+    if not all(place.parts and snapshot.missing(place.marker()) for place in places):
+        return None
+    directories = tuple(place.directory for place in places)
+    own = tuple(f"{directory}/" for directory in directories)
+    facts = frozenset((path, value) for path, value in snapshot.values.items() if not path.startswith(own))
+    where = tuple((place.hierarchy.label, place.base, place.parts[:-1]) for place in places)
+    try:
+        answer = _worked_out(
+            request.layout,
+            where,
+            # Specs that differ in what may be dropped alone are equal.
+            tuple((name, spec, where_accounted(spec)) for name, spec in request.specs.items()),
+            request.caller,
+            facts,
+            evacuate=request.evacuate,
+        )
+    except CgctlError:  # to be raised again with the group's own name
+        return None
+    return Plan(tuple(answer.at(directories))) if isinstance(answer, _Recipe) else answer
+
+
+@remembered
+def _worked_out(
+    layout: Layout,
+    where: Where,
+    specs: tuple[tuple[str, Any, frozenset[str]], ...],
+    caller: int,
+    facts: Facts,
+    *,
+    evacuate: bool,
+) -> frozenset[str] | _Recipe:
+    places = tuple(
+        Place(hierarchy=home, base=base, parts=(*above, _STAND_IN))
+        for label, base, above in where
+        if (home := layout.hierarchy(label))
+    )
+    request = Request(
+        layout=layout, places=places, specs={name: spec for name, spec, _ in specs}, caller=caller, evacuate=evacuate
+    )
+    own = tuple(f"{place.directory}/" for place in places)
+    snapshot = Snapshot({**dict(facts), **{place.marker(): ENOENT for place in places}})
+    while paths := needs(request, snapshot):
+        if others := frozenset(path for path in paths if not path.startswith(own)):
+            return others
+        snapshot = snapshot.merged(dict.fromkeys(paths, ENOENT))
+    return _Recipe(tuple(_parted(step, places) for step in plan(request, snapshot)))
+
+
+def _moved(step: Any, path: str) -> Step:
+    moved: Step = attrs.evolve(step, path=path)
+    return moved
+
+
+def _parted(step: Step, places: tuple[Place, ...]) -> tuple[int, str, Step]:
+    path = getattr(step, "path", "")
+    for index, place in enumerate(places):
+        if path == place.directory or path.startswith(f"{place.directory}/"):
+            return index, path.removeprefix(place.directory), step
+    return -1, path, step

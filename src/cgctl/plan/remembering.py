@@ -1,0 +1,32 @@
+"""Working out once what is asked again and again: planning is pure, and groups are often made alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Final, ParamSpec, TypeVar, cast
+
+__all__ = ["remembered"]
+
+_MANY: Final = 256
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def remembered(function: Callable[P, R]) -> Callable[P, R]:
+    """Remember the latest answers of a pure function; what is asked of values without a hash is worked out each time.
+
+    Answers are shared, so they are to be values that nobody changes.
+    """
+    cached = cast("Callable[P, R]", lru_cache(maxsize=_MANY)(function))
+
+    @wraps(function)
+    def answer(*arguments: P.args, **keywords: P.kwargs) -> R:
+        try:
+            hash(arguments)
+        except TypeError:  # a spec that holds a mapping
+            return function(*arguments, **keywords)
+        return cached(*arguments, **keywords)
+
+    return answer
