@@ -67,6 +67,8 @@ def slow_under_bfq() -> Iterator[str]:
         # Shares are to be exact, whatever that costs, and nobody is favoured for being interactive.
         (queue / "iosched/strict_guarantees").write_text("1", encoding="utf-8")
         (queue / "iosched/low_latency").write_text("0", encoding="utf-8")
+        # How long it waits for who is in turn, in ms: an emulated program may need longer than 8 to ask again.
+        (queue / "iosched/slice_idle").write_text("50", encoding="utf-8")
         yield "/dev/nullb0"
     finally:
         assert eventually(lambda: subprocess.run(["modprobe", "-r", "null_blk"], check=False).returncode == 0)
@@ -77,7 +79,7 @@ def partitioned() -> Iterator[tuple[str, str]]:
     """Make a disk in memory that has partitions; yield the paths of the disk and of a partition."""
     before = set(os.listdir("/sys/block"))
     subprocess.run(["modprobe", "-a", "sd_mod"], check=True)
-    subprocess.run(["modprobe", "scsi_debug", "dev_size_mb=8", "num_parts=2"], check=True)
+    subprocess.run(["modprobe", "scsi_debug", "dev_size_mb=32", "num_parts=2"], check=True)
     try:
         assert eventually(lambda: any(os.path.exists(f"/dev/{name}1") for name in {*os.listdir("/sys/block")} - before))
         (disk,) = {*os.listdir("/sys/block")} - before
@@ -88,10 +90,10 @@ def partitioned() -> Iterator[tuple[str, str]]:
 
 _DIRECT = """
 import mmap, os, sys, threading, time
-path, way, total, block = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:5])
+path, way, total, block, many = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
 fd = os.open(path, (os.O_RDONLY if way == "read" else os.O_WRONLY) | os.O_DIRECT)
 move = os.preadv if way == "read" else os.pwritev
-moved, started, ended = [0] * 8, threading.Barrier(9), False
+moved, started, ended = [0] * many, threading.Barrier(many + 1, timeout=30), False
 def work(number):
     # Several at once, so that some are always waiting to be let through.
     buffer = mmap.mmap(-1, block)
@@ -99,7 +101,7 @@ def work(number):
         moved[number] += move(fd, [buffer], (number << 20) + moved[number] % (1 << 20))
         if moved[number] == block:
             started.wait()
-threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+threads = [threading.Thread(target=work, args=(number,)) for number in range(many)]
 for thread in threads:
     thread.start()
 started.wait()
@@ -115,9 +117,9 @@ print(sum(moved))
 """
 
 
-def direct(path: str, way: str, total: int, block: int = 65536) -> list[str]:
-    """Read or write past the page cache, eight blocks at a time, and say ``ready`` once all eight have begun.
+def direct(path: str, way: str, total: int, block: int = 65536, many: int = 8) -> list[str]:
+    """Read or write past the page cache, so many blocks at a time, and say ``ready`` once all of them have begun.
 
     Then print the bytes moved since, the seconds that they took, and all bytes that were moved.
     """
-    return [sys.executable, "-I", "-S", "-c", _DIRECT, path, way, str(total), str(block)]
+    return [sys.executable, "-I", "-S", "-c", _DIRECT, path, way, str(total), str(block), str(many)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -114,22 +116,25 @@ def test_weights_share_a_disk(weight: int, times: int, make: Make) -> None:
     with disks.slow_under_bfq() as path:
         number = disks.number(path)
         groups = [make(io=Io(weight=each)) for each in (weight, 100)]
-        argv = disks.direct(path, "read", 1 << 40, block=4096)
+        # BFQ waits for a group's next request, and so keeps its share: measured, one reader of such blocks gives 1.0 and
+        # 4.0, eight readers of small ones from 0.7 to 1.9 and from 2.9 to 7.2.
+        argv = disks.direct(path, "read", 1 << 40, many=1)
         running = [group.popen(argv, stdout=subprocess.PIPE) for group in groups]
         for process in running:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
-        before = [_device(group, number).rbytes or 0 for group in groups]
-        time.sleep(6)
-        after = [_device(group, number).rbytes or 0 for group in groups]
+        told = []
+        for _ in range(4):
+            told.append([_device(group, number).rbytes or 0 for group in groups])
+            time.sleep(2)
         for process in running:
             process.kill()
             process.communicate()
-        got = [end - begin for begin, end in zip(before, after, strict=True)]
         for group in groups:
             group.remove()
 
-    assert got[1] / got[0] == pytest.approx(times, rel=0.25)
+    shares = [(end[1] - begin[1]) / (end[0] - begin[0]) for begin, end in itertools.pairwise(told)]
+    assert statistics.median(shares) == pytest.approx(times, rel=0.25)
 
 
 def test_weights_of_one_disk(make: Make) -> None:
@@ -194,7 +199,7 @@ def test_a_partition_stands_for_its_disk(make: Make) -> None:
         limits = _limits(group)
         with pytest.raises(cgctl.SpecError, match="named before otherwise"):
             group.update(io={partition: "1M", disk: "2M"})
-        done = _done(group, disks.direct(partition, "read", 2 * _M))
+        done = _done(group, disks.direct(partition, "read", 2 * _M, block=_M // 64))
         numbers = disks.number(disk), disks.number(partition)
         group.remove()
 
