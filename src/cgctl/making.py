@@ -206,6 +206,9 @@ def _is_overtaken(error: BaseException) -> bool:
     """Tell whether somebody else may have changed the tree between the reading and the writing: then look again."""
     if isinstance(error, StepError):
         return error.errno in {EBUSY, ENOENT, ENODEV, EOPNOTSUPP}
+    if isinstance(error, UnsupportedError):
+        # The group above was removed and made again by others, who had not yet enabled the controller there.
+        return isinstance(error.__cause__, OSError) and error.__cause__.errno == ENOENT
     return isinstance(error, GroupNotFoundError)
 
 
