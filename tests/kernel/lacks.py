@@ -176,6 +176,12 @@ def _bpf() -> bool:
         os.close(fd)
 
 
+def _sockets_of_v2() -> bool:
+    """Tell whether programs of v2 groups see traffic: before 5.15 they do not where v1's controllers of it are used."""
+    beside = {"v1:net_cls", "v1:net_prio"} & set(hierarchies())
+    return _bpf() and not (beside and b" cgroup_sk_alloc_disable\n" in Path("/proc/kallsyms").read_bytes())
+
+
 def _mounts(kind: str, *options: str) -> bool:
     """Tell whether a file system can be mounted, by unshare and mount."""
     script = (
@@ -291,7 +297,13 @@ FEATURES: dict[str, Lack] = {
     "net classes": Lack(
         lambda: version_of("net_cls") == 1 or _bpf(), "net_cls is not mounted, and no program can be attached instead"
     ),
-    "net": Lack(_bpf, "marks take a program on a v2 group, and there is none to be had"),
+    "net": Lack(
+        _sockets_of_v2, "no program can be attached to a v2 group, or net_cls or net_prio is mounted beside it", "5.15"
+    ),
+    "net beside v1": Lack(
+        lambda: _bpf() and bool({"v1:net_cls", "v1:net_prio"} & set(hierarchies())),
+        "no v2 hierarchy with programs has net_cls or net_prio beside it",
+    ),
     "v1 net_prio": _in_v1("net_prio"),
     "attached programs": Lack(
         _bpf, "CONFIG_BPF_SYSCALL or CONFIG_CGROUP_BPF is missing, or the right to attach programs (CAP_BPF)"

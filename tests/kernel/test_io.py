@@ -116,8 +116,8 @@ def test_weights_share_a_disk(weight: int, times: int, make: Make) -> None:
     with disks.slow_under_bfq() as path:
         number = disks.number(path)
         groups = [make(io=Io(weight=each)) for each in (weight, 100)]
-        # BFQ waits for a group's next request, and so keeps its share: measured, one reader of such blocks gives 1.0 and
-        # 4.0, eight readers of small ones from 0.7 to 1.9 and from 2.9 to 7.2.
+        # BFQ waits for a group's next request, and so keeps its share: one reader of such blocks gives 1.0 and 4.0, as
+        # measured; eight readers of small ones from 0.7 to 1.9 and from 2.9 to 7.2.
         argv = disks.direct(path, "read", 1 << 40, many=1)
         running = [group.popen(argv, stdout=subprocess.PIPE) for group in groups]
         for process in running:

@@ -159,7 +159,7 @@ class TestPrograms:
 
     @pytest.fixture(autouse=True)
     def _on_v2(self) -> None:
-        lacks.require("v2", "attached programs")
+        lacks.require("net")
 
     def _attached(self, group: cgctl.Group) -> list[tuple[syscall.Program, ...]]:
         """Return our programs of a group, by kind."""
@@ -248,7 +248,7 @@ class TestMark:
 
     def test_new_sockets_have_it(self, make: Make, talk: Talk) -> None:
         """Sockets have the mark of the nearest group that has one as they are made, and keep it."""
-        lacks.require("v2", "attached programs")
+        lacks.require("net")
         parent = make(net=Net(mark="0x2a"))
         talker, below = talk(parent), talk(make(name="own", parent=parent, net=Net(mark=7)))
         parent.update(net=Net(mark=43))
@@ -261,7 +261,7 @@ class TestAccounting:
 
     @pytest.fixture(autouse=True)
     def _on_v2(self) -> None:
-        lacks.require("v2", "attached programs")
+        lacks.require("net")
 
     def test_datagrams_are_counted_exactly(self, make: Make, talk: Talk) -> None:
         """So many packets, and their bytes with IP and UDP headers, both ways; on and off, and from zero again."""
@@ -325,6 +325,38 @@ class TestAccounting:
 
         assert done.stats.net is not None
         assert done.stats.net.tx_bytes == 3 * (100 + _HEADERS)
+
+
+class TestBesideV1:
+    """On a machine whose v1 controllers of traffic are mounted beside v2."""
+
+    @pytest.fixture(autouse=True)
+    def _on_both(self) -> None:
+        lacks.require("net beside v1")
+
+    def test_both_at_once(self, make: Make, talk: Talk, sent: Sent) -> None:
+        """A class by v1, a mark and counters by v2: what is sent is in the class, marked and counted."""
+        lacks.require("net")
+        group = make(net=Net(classid="1:10", mark=7, accounting=True))
+        talker = talk(group)
+
+        assert talker.say(10) == 7
+        assert sent() == {"1:10": 10 * _PACKET}
+        assert _net(group).tx_packets == 10
+
+    @pytest.mark.parametrize("asked", [{"mark": 7}, {"accounting": True}, {"accounting": True, "classid": "1:10"}])
+    def test_where_v1_ends_it(self, asked: dict[str, Any], name: str, make: Make) -> None:
+        """Before 5.15 what would see nothing is refused, in a new group and in one that is there; a class is had."""
+        if lacks.FEATURES["net"].probe():
+            pytest.skip("net beside v1: since Linux 5.15 both work at once")
+        group = make(name=name, net=Net(classid="1:10", mark=0, accounting=False))
+        with pytest.raises(cgctl.UnsupportedError, match=r"before Linux 5\.15 a socket has either .* unmount both"):
+            group.update(net=Net(**asked))
+        with pytest.raises(cgctl.UnsupportedError, match="net_cls or net_prio"):
+            make(name=f"{name}-b", net=Net(**asked))
+
+        assert not cgctl.Group(f"{name}-b").exists()
+        assert getattr(group.limits().net, "classid", None) == 0x10010
 
 
 def _programs(group: cgctl.Group, kind: Kind) -> tuple[int, ...]:

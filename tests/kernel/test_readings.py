@@ -25,7 +25,7 @@ ROWS = [
 
 def _all_here() -> dict[str, Any]:
     here: dict[str, Any] = {name: each.spec() for name, each in CONTROLLERS.items() if lacks.version_of(name)}
-    return here | ({"net": cgctl.Net(accounting=True)} if lacks.FEATURES["attached programs"].probe() else {})
+    return here | ({"net": cgctl.Net(accounting=True)} if lacks.FEATURES["net"].probe() else {})
 
 
 @pytest.mark.parametrize(("controller", "row"), ROWS)
@@ -42,7 +42,7 @@ def test_file_is_there(controller: str, row: Row, make: Make) -> None:
     ]
     for side, directory in sides[:1]:
         is_program, place = side.file.startswith("@"), _root(directory) if side.root else directory
-        there = lacks.FEATURES["attached programs"].probe() if is_program else Path(place, side.file).exists()
+        there = lacks.FEATURES["net"].probe() if is_program else Path(place, side.file).exists()
         assert there or is_program or lacks.is_excused(side.file), (
             f"{side.file} is neither there nor in the table of lacks"
         )

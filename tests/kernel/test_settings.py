@@ -121,7 +121,7 @@ NEEDS = {"io.device_weight": ("disk under BFQ",), "io.device_weight.bfq": ("disk
 def _is_here(row: Row) -> bool:
     side = _side(row)
     if side is not None and side.file.startswith("@"):
-        return lacks.FEATURES["attached programs"].probe()
+        return lacks.FEATURES["net" if side.clash else "attached programs"].probe()
     return side is not None and side.file in lacks.files(_version(row))
 
 
@@ -182,6 +182,8 @@ def test_what_cannot_be_had_is_refused(controller: str, row: Row, name: str) -> 
         assert caught.value.reason.startswith(f"controller '{controller}' is in no mounted hierarchy")
     elif side is None:
         assert (caught.value.reason, caught.value.since) == (row.reason, None)
+    elif side.clash and lacks.FEATURES["net beside v1"].probe():
+        assert (caught.value.reason, caught.value.since) == (side.clash.reason, "5.15")
     else:
         assert lacks.is_excused(side.file)
         assert side.file in caught.value.reason

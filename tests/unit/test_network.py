@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cgctl import Net, UnsupportedError
 from cgctl.bpf.assembly import R2, Instruction, decode, encode
 from cgctl.bpf.machine import MapReference, Pointer, run
 from cgctl.bpf.network import class_program, count_program, mark_program, number_in
+from cgctl.layout import Layout
 from tests.unit import CALM
+from tests.unit.machine import Machine, v1, v2
 
 _NUMBERS = st.integers(1, 2**32 - 1)
 _LOOK_UP = 1
@@ -29,6 +32,43 @@ def _packet(**fields: int) -> bytearray:
 def _socket(mark: int) -> bytearray:
     """Make a ``struct bpf_sock``."""
     return bytearray(struct.pack("=4I2I", 0, 2, 1, 6, mark, 0).ljust(80, b"\0"))
+
+
+class TestBesideV1:
+    """On kernels before 5.15 v2's programs see no sockets once v1's controllers of traffic are used."""
+
+    _OLD = b"ffffffff81000000 T cgroup_sk_alloc\nffffffff81000010 T cgroup_sk_alloc_disable\n"
+    _NEW = b"ffffffff81000000 T cgroup_sk_alloc\nffffffff81000010 T cgroup_sk_free\n"
+
+    def _plan(self, symbols: bytes, *v1s: str, **asked: Any) -> list[str]:
+        machine = Machine(Layout((*(v1(name) for name in v1s), v2())))
+        machine.files["/proc/kallsyms"] = symbols.decode()
+        return machine.steps("a", net=Net(**asked))
+
+    @pytest.mark.parametrize("asked", [{"mark": 7}, {"accounting": True}])
+    @pytest.mark.parametrize("beside", ["net_cls", "net_prio"])
+    def test_refused(self, asked: dict[str, Any], beside: str) -> None:
+        """What would see nothing is refused, with the reason and the release that mends it."""
+        with pytest.raises(UnsupportedError, match=r"net\.(mark|accounting) .*either its v2 group or its v1 class"):
+            self._plan(self._OLD, beside, **asked)
+
+    def test_a_class_on_v2(self) -> None:
+        """A class that v2's programs are to give would not be given either, where only ``net_prio`` is mounted."""
+        with pytest.raises(UnsupportedError, match=r"net\.classid"):
+            self._plan(self._OLD, "net_prio", classid="1:10")
+
+    @pytest.mark.parametrize(
+        ("symbols", "beside", "asked"),
+        [
+            (_NEW, ("net_cls",), {"mark": 7, "accounting": True}),
+            (_OLD, (), {"mark": 7, "accounting": True, "classid": "1:10"}),
+            (_OLD, ("pids",), {"accounting": True}),
+            (_OLD, ("net_cls",), {"classid": "1:10", "mark": 0, "accounting": False}),
+        ],
+    )
+    def test_taken(self, symbols: bytes, beside: tuple[str, ...], asked: dict[str, Any]) -> None:
+        """A newer kernel, a machine without those controllers, and what asks for no program."""
+        assert self._plan(symbols, *beside, **asked)
 
 
 class TestClass:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypedDict
 import attrs
 
 from cgctl.controllers import core, cpu, cpuset, devices, dmem, hugetlb, io, memory, misc, net, perf_event, pids, rdma
-from cgctl.controllers._row import CORE, SIZE, Controller, Row, Side
+from cgctl.controllers._row import CORE, SIZE, SYMBOLS, Clash, Controller, Row, Side
 from cgctl.controllers._values import BYTES, CLASS, USEC
 from cgctl.controllers.core import Core, CoreStats
 from cgctl.controllers.cpu import Cpu, CpuStats
@@ -33,7 +33,9 @@ __all__ = [
     "CORE",
     "DEVICES_DEFAULT",
     "SIZE",
+    "SYMBOLS",
     "USEC",
+    "Clash",
     "Controller",
     "ControllerKeywords",
     "Core",

@@ -16,7 +16,7 @@ import attrs
 from cgctl.controllers._codec import Codec
 from cgctl.controllers._values import Values
 
-__all__ = ["CORE", "SIZE", "Controller", "Read", "Row", "Side"]
+__all__ = ["CORE", "SIZE", "SYMBOLS", "Clash", "Controller", "Read", "Row", "Side"]
 
 Read = Mapping[str, bytes | int]
 """What was read: path → content, or the errno."""
@@ -27,6 +27,30 @@ _SIZE: Final = re.compile(r"[0-9]+[KMG]B")
 
 CORE = "cgroup"
 """The name under which every v2 hierarchy has the core interface files, whatever its controllers."""
+
+SYMBOLS = "/proc/kallsyms"
+"""Where a kernel names its functions."""
+
+
+@attrs.frozen(kw_only=True)
+class Clash:
+    """What some kernels do not do where a v1 controller is mounted.
+
+    Attributes:
+        controllers: those of v1.
+        symbol: the function that tells such a kernel.
+        reason: what happens, and what to do.
+        since: the release in which it is mended.
+    """
+
+    controllers: tuple[str, ...]
+    symbol: str
+    reason: str
+    since: str
+
+    def spoils(self, symbols: bytes | int | None) -> bool:
+        """Tell whether the kernel with these symbols is one of them."""
+        return isinstance(symbols, bytes) and f" {self.symbol}\n".encode() in symbols
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -49,6 +73,7 @@ class Side:
         verified: the kernel may take a value and then say that it does not hold, so it is read back; also when what
             `also` leads here from changes, if it held before.
         passing: the errno of a refusal that may pass: a group below that was just removed counts for a moment longer.
+        clash: what keeps it from working where a v1 controller is mounted beside it.
     """
 
     controller: str
@@ -64,6 +89,7 @@ class Side:
     root: bool = False
     verified: bool = False
     passing: int | None = None
+    clash: Clash | None = None
 
     def of(self, size: str) -> Side:
         """Return the side of one size of huge pages."""

@@ -16,7 +16,7 @@ import attrs
 
 from cgctl.controllers._codec import Codec, Key, Number
 from cgctl.controllers._lines import Lines
-from cgctl.controllers._row import CORE, Controller, Row, Side
+from cgctl.controllers._row import CORE, Clash, Controller, Row, Side
 from cgctl.controllers._values import BYTES, CLASS, FLAGS, Values, by_name, whole
 from cgctl.errors import SpecError, UnsupportedError, shown
 from cgctl.formats import HIGHEST_CLASS, parse_classid
@@ -151,8 +151,20 @@ class _Counting(Codec):
         return bool(held.strip()) == (wanted == "1")
 
 
+_BESIDE_V1: Final = Clash(
+    controllers=("net_cls", "net_prio"),
+    symbol="cgroup_sk_alloc_disable",
+    reason=(
+        "before Linux 5.15 a socket has either its v2 group or its v1 class: as soon as anybody uses net_cls or"
+        " net_prio, programs of v2 groups see no packet of new sockets; unmount both and boot anew, or take a newer"
+        " kernel"
+    ),
+    since="5.15",
+)
+
+
 def _program(name: str, codec: Codec, **more: Any) -> Side:
-    return Side(controller=CORE, file=f"@net_{name}", codec=codec, **more)
+    return Side(controller=CORE, file=f"@net_{name}", codec=codec, clash=_BESIDE_V1, **more)
 
 
 def _counter(attribute: str, unit: str) -> Row:

@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from cgctl.controllers import CONTROLLERS
+from cgctl.controllers import CONTROLLERS, SYMBOLS
 from cgctl.errors import UnsupportedError
 from cgctl.layout import Hierarchy, Layout
 from cgctl.plan import settings, tree
@@ -157,6 +157,8 @@ def _wanted(request: Request, snapshot: Snapshot) -> Iterator[str]:
             if not all(snapshot.known(path) for path in looked):
                 continue
             spec = settings.resolved(controller, spec, snapshot)  # noqa: PLW2901 - the same, in numbers
+        if any(settings.clashes(controller, spec, request.layout)):
+            yield SYMBOLS
         rows = settings.asked(controller, spec)
         home = next((selected[0] for row in rows if (selected := request.layout.select(row))), None)
         if home is None or not snapshot.known(request.find(home).marker()):

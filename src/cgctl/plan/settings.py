@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from cgctl.controllers import CONTROLLERS, CORE, Controller, Row, Side
+from cgctl.controllers import CONTROLLERS, CORE, SYMBOLS, Clash, Controller, Row, Side
 from cgctl.controllers.cpu import check_burst
 from cgctl.errors import SpecError, UnsupportedError
 from cgctl.layout import Hierarchy, Layout
@@ -19,7 +19,7 @@ from cgctl.plan.remembering import remembered
 from cgctl.plan.snapshot import Snapshot
 from cgctl.plan.steps import SETTLE, Write
 
-__all__ = ["Find", "asked", "files", "held_spec", "probes", "resolved", "where_accounted", "writes"]
+__all__ = ["Find", "asked", "clashes", "files", "held_spec", "probes", "resolved", "where_accounted", "writes"]
 
 Find = Callable[[Hierarchy], Place]
 """How to get from a hierarchy to the group's place in it."""
@@ -32,6 +32,16 @@ def asked(controller: Controller, spec: Any) -> tuple[Row, ...]:
     """Return the rows of the settings that a spec names."""
     values = controller.split(spec)
     return tuple(row for row in controller.settings if values.get(row.attribute) is not None)
+
+
+def clashes(controller: Controller, spec: Any, layout: Layout) -> Iterator[tuple[str, Clash]]:
+    """Yield the settings that a spec switches on and that some kernels do not keep, because of what is mounted here."""
+    values = controller.split(spec)
+    for row in asked(controller, spec):
+        selected = layout.select(row)
+        clash = selected[1].clash if selected else None
+        if clash and values[row.attribute] and any(layout.locate(name) for name in clash.controllers):
+            yield row.attribute, clash
 
 
 def resolved(controller: Controller, spec: Any, snapshot: Snapshot) -> Any:
@@ -95,7 +105,7 @@ def writes(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot
     """
     spec = resolved(controller, spec, snapshot)
     targets = {row.attribute: _select(controller, layout, row) for row in asked(controller, spec)}
-    _require_rows(controller, spec, layout)
+    _require_rows(controller, spec, layout, snapshot)
     if not targets:
         return
     droppable = where_accounted(spec)
@@ -265,8 +275,11 @@ def _touched(controller: Controller, layout: Layout, targets: Mapping[str, Targe
     return touched
 
 
-def _require_rows(controller: Controller, spec: Any, layout: Layout) -> None:
-    """Refuse sizes of huge pages that this machine does not have."""
+def _require_rows(controller: Controller, spec: Any, layout: Layout, snapshot: Snapshot) -> None:
+    """Refuse what this kernel would take and not do, and sizes of huge pages that this machine does not have."""
+    for name, clash in clashes(controller, spec, layout):
+        if clash.spoils(snapshot.values.get(SYMBOLS)):
+            raise UnsupportedError(f"{controller.name}.{name}", clash.reason, clash.since)
     rows = {row.attribute for row in controller.settings}
     for attribute, value in controller.split(spec).items():
         if value is not None and attribute not in rows:
