@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from errno import E2BIG, EINVAL, EISDIR, ENODATA, ENOENT, ENOTDIR, ESRCH
+from errno import E2BIG, EINVAL, EISDIR, ENODATA, ENOENT, ENOTBLK, ENOTDIR, ENXIO, ESRCH
 from types import MappingProxyType
 from typing import Final
 
@@ -24,6 +24,7 @@ from cgctl.fake.time.work import Work
 from cgctl.fake.tree import Group, Tree
 from cgctl.filesystem import Lock
 from cgctl.marks import CONTROL
+from cgctl.mounts import STATUS
 from cgctl.units import parse_size
 
 __all__ = ["FakeKernel"]
@@ -45,7 +46,7 @@ class FakeKernel:
         nodes: memory nodes.
         memory: how much there is, in bytes; ``None``: no end of it.
         swap: how much swap space there is.
-        disks: block devices that are there, as ``"8:0"``.
+        disks: block devices that are there, as ``"8:0"``; or each with its speed, in bytes a second (``"100M"``).
         named: v1 hierarchies without controllers, such as ``"systemd"``.
         without: interface files and v2 controllers that this kernel was built without.
         caller: the pid of the process that stands for the one that uses it.
@@ -73,7 +74,7 @@ class FakeKernel:
         nodes: int = 1,
         memory: int | str | None = None,
         swap: int | str = 0,
-        disks: Iterable[str] = ("8:0",),
+        disks: Iterable[str] | Mapping[str, int | str] = ("8:0",),
         named: Iterable[str] = (),
         without: Iterable[str] = (),
         caller: int = 1000,
@@ -91,6 +92,7 @@ class FakeKernel:
         self.swap = parse_size(swap, "swap") // _PAGE * _PAGE
         self.resident = self.swapped = 0
         self.disks = tuple(disks)
+        self.speeds = {name: _speed(disks[name]) for name in disks} if isinstance(disks, Mapping) else {}
         self.interfaces = ("lo",)
         self.without = frozenset(without)
         self.device_states: dict[Group, devices.State] = {}
@@ -314,6 +316,17 @@ class FakeKernel:
         """Return where a process is in a hierarchy."""
         return task.threads[0].groups[tree]
 
+    def disk(self, name: str) -> str:
+        """Return the numbers of a block device of a path or of these numbers.
+
+        Raises:
+            OSError: ``ENOENT``: there is no such path; ``ENXIO``: there is no such device.
+        """
+        if name.startswith("/"):
+            kind, numbers = proc.read(self, f"{STATUS}{name}").split()[:2]
+            return numbers if kind == "b" else refuse(ENOTBLK)
+        return name if self.has_disk(name) else refuse(ENXIO)
+
     def has_disk(self, name: str) -> bool:
         """Tell whether there is a block device of these numbers."""
         return name in self.disks
@@ -470,6 +483,14 @@ class FakeKernel:
     def notify(self) -> None:
         """Wake those who wait for an event."""
         self._changed.notify_all()
+
+
+def _speed(value: int | str) -> float:
+    speed = parse_size(value, "speed of a disk")
+    if speed < 1:
+        msg = f"disks={value!r}: a disk has a speed; give 1 or more bytes a second, or leave it out"
+        raise SpecError(msg)
+    return float(speed)
 
 
 def _paths(group: object | None) -> list[str]:

@@ -83,6 +83,7 @@ class Profile:
         full_cpu_pressure: cpu.pressure takes a ``full`` trigger.
         least_window: the shortest window of a PSI trigger, microseconds.
         isolated: partitions may be isolated.
+        idle_disks: io.stat has a line for a device that was configured, but not used.
         v1: the controllers that can be mounted as v1.
         v2: those of v2, in the kernel's order.
         tables: hierarchy → root or below → the files.
@@ -107,6 +108,7 @@ class Profile:
     full_cpu_pressure: bool = True
     least_window: int = 1
     isolated: bool = True
+    idle_disks: bool = True
     v1: tuple[str, ...] = ()
     v2: tuple[str, ...] = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
     tables: Mapping[str, Mapping[str, Table]] = attrs.field(factory=dict, repr=False)
@@ -129,6 +131,7 @@ _FACTS: Final[Mapping[str, Mapping[str, Any]]] = {
         "least_rate": 2,
         "strict_cpusets": True,
         "isolated": False,
+        "idle_disks": False,
         "partition_words": _FIRST_WORDS,
         "pids_at_limit": False,
         "reclaim_words": "",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
 from cgctl.fake.memory import holding
+from cgctl.fake.time import traffic
 from cgctl.fake.time.work import Burn, Call, Work
 from cgctl.units import parse_duration
 
@@ -17,6 +18,7 @@ __all__ = ["SIGKILL", "Task", "Thread"]
 
 SIGKILL: Final = 9
 _NSEC_IN_USEC: Final = 1_000
+_REQUEST: Final = "128K"
 
 
 class Thread:
@@ -61,6 +63,41 @@ class Thread:
         """
         usec = parse_duration(cpu_time, "cpu_time")
         self.task.kernel.give(self, Burn(usec * _NSEC_IN_USEC, system))
+
+    def read(self, device: str, size: int | str, *, request: int | str = _REQUEST, direct: bool = False) -> None:
+        """Have it read from a block device, after all else that it has to do.
+
+        Args:
+            device: a path of it, or its numbers: ``"8:0"``.
+            size: how many bytes.
+            request: how many of them it asks for at once.
+            direct: past the page cache; without, what is read is charged to the group's memory when it is asked for.
+
+        Raises:
+            OSError: ``EPERM``: its group may not use the device; ``ENOENT``, ``ENXIO``: there is none; ``ESRCH``: the
+                process has ended.
+        """
+        traffic.read(self, device, size, request, direct=direct)
+
+    def write(self, device: str, size: int | str, *, request: int | str = _REQUEST, direct: bool = False) -> None:
+        """Have it write to a block device, after all else that it has to do.
+
+        Args:
+            device: a path of it, or its numbers: ``"8:0"``.
+            size: how many bytes.
+            request: how many of them it writes at once.
+            direct: past the page cache. Without, nobody waits: it is in memory, and goes to the disk after 30 seconds
+                or when it is synchronized; on v2 as its group's traffic, on v1 as the kernel's own.
+
+        Raises:
+            OSError: ``EPERM``: its group may not use the device; ``ENOENT``, ``ENXIO``: there is none; ``ESRCH``: the
+                process has ended.
+        """
+        traffic.write(self, device, size, request, direct=direct)
+
+    def sync(self) -> None:
+        """Have it wait until all that was written on the machine is on the disks, after all else that it has to do."""
+        traffic.sync(self)
 
     def then(self, action: Callable[[], object]) -> None:
         """Have a function called when all else that it has to do is done; the clock waits for it."""
@@ -151,6 +188,18 @@ class Task:
     def burn(self, cpu_time: float | str, *, system: bool = False) -> None:
         """Let its main thread use processor time: :meth:`Thread.burn`."""
         self.threads[0].burn(cpu_time, system=system)
+
+    def read(self, device: str, size: int | str, *, request: int | str = _REQUEST, direct: bool = False) -> None:
+        """Let its main thread read from a block device: :meth:`Thread.read`."""
+        self.threads[0].read(device, size, request=request, direct=direct)
+
+    def write(self, device: str, size: int | str, *, request: int | str = _REQUEST, direct: bool = False) -> None:
+        """Let its main thread write to a block device: :meth:`Thread.write`."""
+        self.threads[0].write(device, size, request=request, direct=direct)
+
+    def sync(self) -> None:
+        """Let its main thread wait until all is on the disks: :meth:`Thread.sync`."""
+        self.threads[0].sync()
 
     def then(self, action: Callable[[], object]) -> None:
         """Have a function called when its main thread has done all else: :meth:`Thread.then`."""

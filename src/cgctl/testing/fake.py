@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -32,7 +32,8 @@ class FakeSystem(System):
         nodes: how many memory nodes.
         memory: how much memory there is; ``None``: no end of it.
         swap: how much swap space there is.
-        disks: block devices that are there, as ``"8:0"``.
+        disks: block devices that are there, as ``"8:0"``; or each with its speed, in bytes a second:
+            ``{"8:0": "100M"}``.
         named: v1 hierarchies without controllers, such as ``"systemd"``.
 
     Attributes:
@@ -53,7 +54,7 @@ class FakeSystem(System):
         nodes: int = 1,
         memory: int | str | None = None,
         swap: int | str = 0,
-        disks: Iterable[str] = ("8:0",),
+        disks: Iterable[str] | Mapping[str, int | str] = ("8:0",),
         named: Iterable[str] = (),
     ) -> None:
         fake = FakeKernel(

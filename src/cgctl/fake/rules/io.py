@@ -11,7 +11,7 @@ from cgctl.fake.parse import BLANKS, U64, decimal, stripped, u64, unsigned
 from cgctl.fake.refusal import refuse
 from cgctl.fake.tree import Group
 
-__all__ = ["READ_V1", "READ_V2", "WRITE_V1", "WRITE_V2"]
+__all__ = ["READ_V1", "READ_V2", "WRITE_V1", "WRITE_V2", "know", "limit"]
 
 Writer = Callable[[Group, str], str | None]
 Reader = Callable[[Group], str]
@@ -41,13 +41,18 @@ def _device(group: Group, text: str) -> tuple[str, str]:
 
 
 def _configured(group: Group, text: str) -> tuple[str, str]:
-    """Read the device that is configured: from then on the group, and those above, know it (``blkg_conf_prep``)."""
+    """Read the device that is configured: from then on the group knows it (``blkg_conf_prep``)."""
     name, rest = _device(group, text)
+    know(group, name)
+    return name, rest
+
+
+def know(group: Group, device: str) -> None:
+    """Note that a group, and those above, have to do with a device (``blkg_lookup_create``)."""
     for each in group.line():
         known = each.kernel.known_disks.setdefault(each, [])
-        if name not in known:
-            known.insert(0, name)
-    return name, rest
+        if device not in known:
+            known.insert(0, device)
 
 
 def _lines(group: Group, name: str) -> dict[str, str]:
@@ -126,16 +131,40 @@ def _set_bfq_weight(group: Group, text: str) -> str | None:
     return f"default {number}\n"
 
 
+def limit(group: Group, device: str, key: str) -> float | None:
+    """Return a group's limit on a device, of either version, under v2's name of it: bytes or operations a second."""
+    if group.tree.version == 1:
+        text = _lines(group, _V1_NAMES[key]).get(device)
+    else:
+        held = _lines(group, "io.max").get(device)
+        text = dict(part.split("=") for part in held.split())[key] if held else None
+    return None if text in {None, "max"} else max(float(text or 0), _LEAST)
+
+
+_V1_NAMES: Final = {
+    f"{way[0]}{unit}": f"blkio.throttle.{way}_{unit}_device" for way in ("read", "write") for unit in ("bps", "iops")
+}
+# v1 takes more operations than fit its 32 bits, and keeps what is left: 0 lets nothing through.
+_LEAST: Final = 1e-9
+
+
 def _io_stat(group: Group) -> str:
     lines = []
-    for device in sorted(group.kernel.disks):
-        counts = {
-            key: group.counts.get(f"io.{device}:{key}", 0)
-            for key in ("rbytes", "wbytes", "rios", "wios", "dbytes", "dios")
-        }
-        if any(counts.values()):
-            lines.append(f"{device} {' '.join(f'{key}={value}' for key, value in counts.items())}\n")
+    kernel = group.kernel
+    for device in kernel.known_disks.get(group, ()) if group.parent else reversed(kernel.disks):
+        use = (group.disks or {}).get(device)
+        if use is None or not use.rbytes + use.wbytes:
+            lines += [f"{device} \n"] if group.profile.idle_disks else []
+            continue
+        counts = [(name, _whole(getattr(use, name))) for name in ("rbytes", "wbytes", "rios", "wios")]
+        counts += [("dbytes", 0), ("dios", 0)]
+        lines.append(f"{device} {' '.join(f'{key}={value}' for key, value in counts)}\n")
     return "".join(lines)
+
+
+def _whole(counted: float) -> int:
+    """Return a count without the part of one that is on its way, nor what floating point adds."""
+    return int(counted + 1e-3)
 
 
 READ_V2: Final[dict[str, Reader]] = {"io.stat": _io_stat}
@@ -173,11 +202,41 @@ def _set_bfq_device(group: Group, text: str) -> str | None:
 
 
 def _reset(group: Group, text: str) -> None:
+    # What there is to read is blk-throttle's, which has no pd_reset_stats_fn.
     del group
     u64(text)
 
 
+def _serviced(kind: str, *, below: bool) -> Reader:
+    """Read what was done with each device (``blkg_prfill_rwstat``); what nobody waits for is asynchronous."""
+    reads, writes, delayed = ("rbytes", "wbytes", "delayed") if kind == "bytes" else ("rios", "wios", "delayed_ios")
+
+    def read(group: Group) -> str:
+        lines, total = [], 0
+        for device in group.kernel.known_disks.get(group, ()):
+            uses = [
+                use
+                for each in (group.below() if below else [group])
+                if (use := (each.disks or {}).get(device)) is not None
+            ]
+            read, written, later = (
+                sum(_whole(getattr(use, name)) for use in uses) for name in (reads, writes, delayed)
+            )
+            counts = {"Read": read, "Write": written, "Sync": read + written - later, "Async": later, "Discard": 0}
+            lines += [f"{device} {name} {count}\n" for name, count in counts.items()]
+            lines.append(f"{device} Total {read + written}\n")
+            total += read + written
+        return "".join([*lines, f"Total {total}\n"])
+
+    return read
+
+
 READ_V1: Final[dict[str, Reader]] = {
+    **{
+        f"blkio.throttle.{file}{recursive}": _serviced(kind, below=bool(recursive))
+        for file, kind in (("io_service_bytes", "bytes"), ("io_serviced", "ios"))
+        for recursive in ("", "_recursive")
+    },
     "blkio.bfq.weight_device": lambda group: f"default {group.get('blkio.bfq.weight')}",
 }
 WRITE_V1: Final[dict[str, Writer]] = {

@@ -1,4 +1,4 @@
-"""The clock: from event to event, and whole repetitions at once."""
+"""The clock: from event to event."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from cgctl.errors import SpecError
+from cgctl.fake.time.disks import Disks
+from cgctl.fake.time.repetition import Repetitions
 from cgctl.fake.time.scheduler import Scheduler
-from cgctl.fake.time.work import Blocked, Call, Stall, Work
+from cgctl.fake.time.stalls import Stalls
+from cgctl.fake.time.work import Blocked, Call, Work
 from cgctl.units import parse_duration
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ class Clock:
         busy: the threads that have something to do, in the order in which they got it.
         accounts: the groups' CPU quotas.
         scheduler: who runs, and how fast.
+        disks: what is read and written.
+        stalls: who sleeps because of memory.
     """
 
     def __init__(self, kernel: FakeKernel) -> None:
@@ -39,6 +44,9 @@ class Clock:
         self.busy: dict[Thread, None] = {}
         self.accounts: dict[Bandwidth, None] = {}
         self.scheduler = Scheduler(kernel)
+        self.disks = Disks(kernel)
+        self.stalls = Stalls(kernel)
+        self._engines: tuple[Scheduler | Disks | Stalls, ...] = (self.scheduler, self.disks, self.stalls)
         self._kernel = kernel
         self._advancing = False
 
@@ -88,27 +96,36 @@ class Clock:
             self._advancing = False
 
     def _run(self, end: int, happened: Callable[[], bool]) -> bool:
-        seen: dict[object, tuple[int, list[tuple[object, str, float]]]] = {}
+        repetitions = Repetitions()
         while True:
-            self._finish()
-            while self._kernel.programs.run():
-                seen.clear()
-                self._finish()
-            self.scheduler.prepare()
+            self._settle(repetitions)
             if happened():
                 return True
-            stalls = [work for thread in self.busy if isinstance(work := thread.head, Stall)]
-            due = min(self.scheduler.due(), *(stall.left for stall in stalls), math.inf)
+            due = min(engine.due() for engine in self._engines)
             stop = min(end, self._kernel.programs.due(end))
             if self.now >= end or (math.isinf(due) and stop == _NEVER):
                 return False
             time = stop - self.now if math.isinf(due) else min(max(math.ceil(due - _NOTHING), 1), stop - self.now)
-            self.scheduler.elapse(time)
-            for stall in stalls:
-                stall.left -= time
+            for engine in self._engines:
+                engine.elapse(time)
             self.now += time
             if self.scheduler.fire():
-                self._repeat(stop, seen)
+                self._settle(repetitions)
+                self._repeat(repetitions, min(stop, self.disks.begins(stop)))
+
+    def _settle(self, repetitions: Repetitions) -> None:
+        """Let all happen that takes no time, and find out who does what, and how fast."""
+        while True:
+            self._finish()
+            if self._kernel.programs.run():
+                repetitions.forget()
+                continue
+            self.disks.prepare()
+            if not self.disks.passed:
+                break
+        for engine in self._engines:
+            if engine is not self.disks:
+                engine.prepare()
 
     def _finish(self) -> None:
         """Take away what is done, and call what is to be called."""
@@ -126,31 +143,12 @@ class Clock:
             return work.attempt()
         return isinstance(work, Call) or work.left < _NOTHING
 
-    # --- what repeats -----------------------------------------------------------------------------------------------
-
-    def _repeat(self, end: int, seen: dict[object, tuple[int, list[tuple[object, str, float]]]]) -> None:
+    def _repeat(self, repetitions: Repetitions, end: int) -> None:
         """Where everything is as it was at another refill, do all whole repetitions that there will be, at once."""
-        self.scheduler.prepare()
-        phase = self.scheduler.phase()
-        counters = [(thing, name, getattr(thing, name)) for thing, name in self.scheduler.counters()]
-        before = seen.get(phase)
-        if before is None:
-            seen[phase] = self.now, counters
-            return
-        then, marks = before
-        period = self.now - then
-        steps = [(thing, name, value - old) for (thing, name, old), (_, _, value) in zip(marks, counters, strict=True)]
-        times = (end - self.now) // period
-        for thing, name, step in steps:
-            if name == "left" and step < 0:
-                # One less, so that what is done in the middle of a repetition is done there.
-                times = min(times, int(getattr(thing, name) // -step) - 1)
-        seen.clear()
-        if times < 1:
-            return
-        for thing, name, step in steps:
-            setattr(thing, name, getattr(thing, name) + times * step)
-        self.now += times * period
+        state = (self.scheduler.phase(), self.disks.phase(), tuple(id(thread.head) for thread in self.busy))
+        counters = [counter for engine in self._engines for counter in engine.counters()]
+        time = repetitions.look(state, self.now, counters, end)
+        self.now += time
         for account in self.accounts:
             if account.timer is not None:
-                account.timer += times * period
+                account.timer += time

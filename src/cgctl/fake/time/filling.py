@@ -50,7 +50,7 @@ class Bound:
 def fill(root: Node, bounds: Iterable[Bound]) -> None:
     """Give each leaf below *root* the rate that is its own; every leaf must have a bound."""
     left = {bound: bound.most for bound in bounds}
-    while _spread(root):
+    while root.children and _spread(root):
         step, speeds = math.inf, {}
         for bound, rest in left.items():
             speed = sum(node.speed * factor for node, factor in bound.parts if node.open)

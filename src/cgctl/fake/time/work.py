@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import attrs
 
-__all__ = ["Blocked", "Burn", "Call", "Stall", "Work"]
+__all__ = ["Blocked", "Burn", "Call", "Stall", "Transfer", "Work"]
 
 
 @attrs.define(eq=False)
@@ -47,4 +48,21 @@ class Blocked:
     attempt: Callable[[], bool]
 
 
-Work = Burn | Call | Stall | Blocked
+@attrs.define(eq=False)
+class Transfer:
+    """Bytes to or from a block device.
+
+    Attributes:
+        device: its numbers, as ``"8:0"``.
+        way: ``r`` or ``w``.
+        left: bytes.
+        request: how many of them go at once; the last request is a part of one, so that all of them have the same size.
+    """
+
+    device: str
+    way: Literal["r", "w"]
+    left: float
+    request: float
+
+
+Work = Burn | Call | Stall | Blocked | Transfer
