@@ -105,10 +105,10 @@ class TestSwap:
 
     def test_as_much_as_is_allowed(self, make: Make) -> None:
         """Beyond memory the group swaps, up to its limit of swap; beyond both it is killed."""
-        group = make(memory=Memory(max="16M", swap_max="16M"))
+        group = make(memory=Memory(max="16M", swap_max="48M"))
         with ready(group.popen(payloads.hog(20, 600), stdout=subprocess.PIPE)):
             used = _stats(group)
-        killed = group.run(payloads.hog(64))
+        killed = group.run(payloads.hog(128))
 
         assert (used.swap_current or 0) >= 2 * _M
         assert (used.current or 0) <= 16 * _M

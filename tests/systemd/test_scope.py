@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.contract.here import why_not
+from tests.kernel import lacks
 from tests.require import skip_unless
 from tests.systemd.conftest import IS_ROOT, Run, systemctl
 
@@ -276,6 +277,42 @@ def test_limits_of_the_scope(run: Run) -> None:
 
     assert facts["held"] == facts["after"] == [200 << 20, 77]
     assert sorted(facts["shown"].split()) == ["209715200", "77"]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="a user's systemd has neither cpuset and io nor programs for devices")
+def test_every_property_of_the_scope(run: Run) -> None:
+    """What systemd has a word for reaches the kernel, and stands when systemd is reloaded."""
+    lacks.require("v2", "io")
+    facts = run(
+        """
+        cgctl.Group(sys.argv[1], pids=5).create().remove()
+        cgctl.current().update(
+            memory=cgctl.Memory(high="150M", low="10M", min="5M", swap_max="50M"),
+            cpu=cgctl.Cpu(max=0.5, weight=50),
+            cpuset=cgctl.Cpuset(cpus="0", mems="0"),
+            io=cgctl.Io(max={"/dev/vdb": cgctl.IoMax(rbps="1M", wbps="2M", riops=100, wiops=200)}),
+            devices=cgctl.Devices(allow=["null", "zero r", "urandom"]),
+        )
+        subprocess.run(["systemctl", "daemon-reload"], check=True, stdin=subprocess.PIPE)
+        held = cgctl.current().limits()
+        opened = []
+        for path, flags in (("null", os.O_RDWR), ("zero", os.O_RDONLY), ("zero", os.O_WRONLY), ("full", os.O_RDONLY)):
+            try:
+                os.close(os.open(f"/dev/{path}", flags))
+                opened.append(True)
+            except PermissionError:
+                opened.append(False)
+        cpus = [held.cpu.max, held.cpu.weight, held.cpuset.cpus, held.cpuset.mems]
+        (io,) = held.io.max.values()
+        memory = [held.memory.high, held.memory.low, held.memory.min, held.memory.swap_max]
+        tell(cpus=cpus, memory=memory, io=[io.rbps, io.wbps, io.riops, io.wiops], opened=opened)
+        """
+    )
+
+    assert facts["cpus"] == [0.5, 50, [0], [0]]
+    assert facts["memory"] == [150 << 20, 10 << 20, 5 << 20, 50 << 20]
+    assert facts["io"] == [1 << 20, 2 << 20, 100, 200]
+    assert facts["opened"] == [True, True, False, False]
 
 
 def test_doctor(run: Run) -> None:

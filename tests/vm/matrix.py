@@ -34,6 +34,14 @@ VERBS = tuple(
     f"tests/kernel/test_{name}.py"
     for name in ("evacuation", "leaks", "paths", "popen", "refusals", "system", "threaded", "with")
 )
+IO = ("tests/kernel/test_io.py",)
+# What limits do, and what each takes some seconds to show.
+WORK = (
+    *IO,
+    *(f"tests/kernel/test_{name}.py" for name in ("cpu", "delegation", "freezing", "memory", "net_rates")),
+)
+# Whose groups are whose, and what is left when somebody is killed.
+OWNERS = tuple(f"tests/kernel/test_{name}.py" for name in ("chaos", "container", "crowd", "owner"))
 SANDBOXES = ("tests/kernel/test_sandbox.py", "tests/kernel/test_security.py")
 SYSTEMD = (*SPINE, "tests/systemd")
 _SCOPE = "tests/systemd/test_scope.py"
@@ -96,19 +104,24 @@ def _cells() -> tuple[Cell, ...]:
     # The longest first, so that those who take turns end together.
     return (
         Cell("6.12", "v2", VERBS, part="verbs"),
+        Cell("6.12", "v2", OWNERS, part="owners"),
+        Cell("6.12", "v2", WORK, part="work"),
         Cell("6.12", "v2", SANDBOXES, part="sandboxes"),
         Cell("6.12", "v2", (*RUNS, *DEVICES, *NET)),
         Cell("6.1", "v1", (*RUNS, *DEVICES)),
-        Cell("7.3", "v2", (*ROWS, *DEVICES), big=True),
-        Cell("5.10", "v2", (*ROWS, *DEVICES), big=True),
-        Cell("6.12", "hybrid", ROWS),
+        Cell("6.1", "v1", (*WORK, *OWNERS), part="work"),
+        Cell("7.3", "v2", (*ROWS, *DEVICES, *IO), big=True),
+        Cell("5.10", "v2", (*ROWS, *DEVICES, *IO), big=True),
+        Cell("6.12", "hybrid", (*ROWS, *NET)),
+        Cell("5.10", "hybrid", NET, part="net"),
         Cell("5.10", "v1-separate", ROWS),
         Cell("6.12", "v1", ROWS, lacks=compiled_out),
         *(Cell(kernel, "v2", big=True) for kernel in ("6.18", "6.1")),
         Cell("6.1", "hybrid"),
         Cell("6.12", "systemd", SYSTEMD),
         Cell("6.12", "systemd", SCOPES, user=True, lacks=not_delegated),
-        *(Cell(kernel, "systemd") for kernel in ("7.3", "5.10")),
+        Cell("7.3", "systemd", SCOPES),
+        Cell("5.10", "systemd"),
         Cell("6.1", "systemd-hybrid", SCOPES),
         Cell("6.1", "systemd-hybrid", user=True, lacks=nothing - {"group"}),
         Cell("6.1", "systemd-v1", SCOPES),
