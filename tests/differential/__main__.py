@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import secrets
 import sys
 import time
@@ -26,10 +27,13 @@ def drive(ground: Ground, options: argparse.Namespace, steps: int) -> int:
         while done < steps and time.monotonic() - began < options.seconds:
             size = min(EPISODE, steps - done)
             try:
-                episode(there, nursery, f"cgctl-d-{seed}", seed, size, options.every)
+                episode(there, nursery, f"cgctl-d-{seed}", seed, size, options.every, shorten=not options.no_shorten)
             except Mismatch as error:
                 failed += 1
-                tell("\n".join((str(error), *error.__notes__)))
+                after = re.search(r"after (\d+) steps", error.__notes__[0])
+                assert after is not None
+                step = done + int(after[1])
+                tell("\n".join((f"mismatch in step {step}, seed {seed}: {error}", *error.__notes__)))
                 if not options.keep_going:
                     break
             done += size
@@ -51,6 +55,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=EVERY, help="compare everything after so many steps (%(default)s)")
     parser.add_argument("--hierarchy", action="append", default=[], help="a label; 'v2' is the v2 hierarchy's")
     parser.add_argument("--keep-going", action="store_true", help="after a mismatch")
+    parser.add_argument("--no-shorten", action="store_true", help="do not look for the fewest steps that show it")
     options = parser.parse_args()
     chosen = [each for each in grounds() if not options.hierarchy or (each.label or "v2") in options.hierarchy]
     failed = sum(drive(ground, options, -(-options.steps // len(chosen))) for ground in chosen)

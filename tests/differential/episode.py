@@ -24,7 +24,9 @@ EVERY = int(os.environ.get("CGCTL_DIFFERENTIAL_FULL", "8" if IN_GUEST else "1"))
 _SHORTENING_SEC = 120.0
 
 
-def episode(ground: Ground, nursery: Nursery, name: str, seed: int, steps: int, every: int = EVERY) -> None:
+def episode(
+    ground: Ground, nursery: Nursery, name: str, seed: int, steps: int, every: int = EVERY, *, shorten: bool = True
+) -> None:
     """Do steps at random.
 
     Raises:
@@ -38,6 +40,9 @@ def episode(ground: Ground, nursery: Nursery, name: str, seed: int, steps: int, 
                 pair.do(driver.step())
             pair.compare()
     except Mismatch as mismatch:
+        if not shorten:
+            mismatch.add_note(f"{ground.kernel} {ground.label or 'v2'}, seed {seed}, after {pair.steps} steps")
+            raise
         found, shortest = shortened(ground, nursery, f"{name}s", pair.log, mismatch)
         mismatch.add_note(f"{ground.kernel} {ground.label or 'v2'}, seed {seed}, after {pair.steps} steps; {found}")
         for step in shortest:

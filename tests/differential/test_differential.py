@@ -20,33 +20,45 @@ STEPS = int(os.environ.get("CGCTL_DIFFERENTIAL_STEPS", "0"))
 """How many in all hierarchies together; by default few, and many where the test is a slow one."""
 SEED = int(os.environ.get("CGCTL_DIFFERENTIAL_SEED", secrets.randbelow(1 << 30)))
 _FEW, _MANY = 800, 20_000
+_SHARE = 2500
+"""Steps of one test: more say for too long nothing."""
 
 _GROUNDS = grounds()
+
+
+def _shares(steps: int) -> int:
+    """Return among how many tests the steps in one hierarchy are shared."""
+    return max(1, -(-steps // max(1, len(_GROUNDS)) // _SHARE))
+
+
 _EACH = pytest.mark.parametrize("ground", [pytest.param(each, id=each.label) for each in _GROUNDS])
 
 
-def _run(ground: Ground, steps: int, record: Callable[[str, object], None]) -> None:
+def _run(ground: Ground, steps: int, share: int | None = None) -> str:
+    """Do one share of the steps; return what was done."""
     lacks.require("host")
-    each = -(-steps // len(_GROUNDS))
-    numbers = range(-(-each // EPISODE))
-    record("differential", f"{each} steps, seeds {SEED} to {SEED + numbers[-1]}")
+    each = -(-steps // (len(_GROUNDS) * (_shares(steps) if share is not None else 1)))
+    episodes = -(-each // EPISODE)
+    first = SEED + (share or 0) * episodes
     with Nursery() as nursery, ground.entered(f"{PREFIX}look") as there:
-        for number in numbers:
-            episode(there, nursery, f"{PREFIX}d", SEED + number, min(EPISODE, each - number * EPISODE))
+        for number in range(episodes):
+            episode(there, nursery, f"{PREFIX}d", first + number, min(EPISODE, each - number * EPISODE))
+    return f"{ground.kernel} {ground.label}: {each} steps, seeds {first} to {first + episodes - 1}"
 
 
 @_EACH
-def test_both_answer_and_read_the_same(ground: Ground, record_property: Callable[[str, object], None]) -> None:
+@pytest.mark.parametrize("share", range(_shares(STEPS or _FEW)))
+def test_both_answer_and_read_the_same(
+    ground: Ground, share: int, record_property: Callable[[str, object], None]
+) -> None:
     """After each step both gave the same answer, and what is compared read the same; a failure says the seed."""
-    _run(ground, STEPS or _FEW, record_property)
+    record_property("differential", _run(ground, STEPS or _FEW, share))
 
 
 @pytest.mark.slow
 @_EACH
-def test_for_long(
-    ground: Ground, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_for_long(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
     """The same, for longer; the seeds are printed."""
-    _run(ground, STEPS or _MANY, record_property)
+    done = _run(ground, STEPS or _MANY)
     with capsys.disabled():
-        print(f"\n{ground.kernel} {ground.label}: {-(-(STEPS or _MANY) // len(_GROUNDS))} steps from seed {SEED}")  # noqa: T201
+        print(f"\n{done}")  # noqa: T201

@@ -46,6 +46,7 @@ SANDBOXES = ("tests/kernel/test_sandbox.py", "tests/kernel/test_security.py")
 SYSTEMD = (*SPINE, "tests/systemd")
 _SCOPE = "tests/systemd/test_scope.py"
 SCOPES = (*SPINE, *(f"{_SCOPE}::test_{name}" for name in ("with", "run", "reload", "forked_children_share_it")))
+DIFFERENTIAL = ("tests/differential/test_differential.py::test_both_answer_and_read_the_same",)
 FILES = ("tests/contract/test_filesystem.py",)
 
 _CONTROLLERS = frozenset(("group", "memory", "cpu", "cpuset", "pids", "devices"))
@@ -64,6 +65,7 @@ class Cell:
         user: whether as an ordinary user; under systemd, under that user's own manager.
         big: whether with eight processors in two nodes.
         lacks: the controllers that cannot be had there (``"group"``: nothing at all); everything else must.
+        steps: how many the kernel in memory and this one are driven side by side, where that is what is run.
         part: which of several shares of a machine's tests, where they are too many for one.
     """
 
@@ -74,6 +76,7 @@ class Cell:
     big: bool = False
     lacks: frozenset[str] = frozenset()
     part: str = ""
+    steps: int = 0
 
     def __str__(self) -> str:
         """Name it: ``6.12:systemd:user``."""
@@ -89,11 +92,20 @@ class Cell:
         made = ["--kernel", self.kernel, "--cgroup", self.layout, *(_BIG if self.big else ())]
         return [*made, *(["--user"] if self.user else [])]
 
+    def environment(self) -> dict[str, str]:
+        """Make what else the guest's environment has."""
+        return {"CGCTL_DIFFERENTIAL_STEPS": str(self.steps)} if self.steps else {}
+
     def required(self) -> str:
         """Make the ``CGCTL_REQUIRE`` of the guest: what may not be skipped there."""
         whose = {"host"} if not self.user else set()
         systemd = {"systemd"} if self.layout.startswith("systemd") else set()
         return ",".join(sorted((_CONTROLLERS - self.lacks) | whose | systemd))
+
+
+def _driven(kernel: str, layout: str, steps: int = 2000) -> Cell:
+    """Make the cell in which both kernels are driven side by side."""
+    return Cell(kernel, layout, DIFFERENTIAL, lacks=_CONTROLLERS - {"group"}, part="differential", steps=steps)
 
 
 def _cells() -> tuple[Cell, ...]:
@@ -103,6 +115,8 @@ def _cells() -> tuple[Cell, ...]:
     compiled_out, not_delegated = frozenset(("memory", "cpuset")), frozenset(("cpuset", "devices"))
     # The longest first, so that those who take turns end together.
     return (
+        _driven("6.12", "v2", 20_000),
+        _driven("6.1", "v1", 20_000),
         Cell("6.12", "v2", VERBS, part="verbs"),
         Cell("6.12", "v2", OWNERS, part="owners"),
         Cell("6.12", "v2", WORK, part="work"),
@@ -116,6 +130,8 @@ def _cells() -> tuple[Cell, ...]:
         Cell("5.10", "hybrid", NET, part="net"),
         Cell("5.10", "v1-separate", ROWS),
         Cell("6.12", "v1", ROWS, lacks=compiled_out),
+        *(_driven(kernel, "v2") for kernel in ("7.3", "6.18", "6.1", "5.10")),
+        *(_driven(*each) for each in (("6.12", "v1"), ("6.12", "hybrid"), ("6.1", "hybrid"), ("5.10", "v1-separate"))),
         *(Cell(kernel, "v2", big=True) for kernel in ("6.18", "6.1")),
         Cell("6.1", "hybrid"),
         Cell("6.12", "systemd", SYSTEMD),

@@ -90,7 +90,9 @@ def in_machine(cell: Cell, *command: str, timeout: float = _TIMEOUT) -> Outcome:
 
 def _in_machine(cell: Cell, command: tuple[str, ...], timeout: float) -> Outcome:
     line = [sys.executable, "-m", "tests.vm", *cell.options(), "--timeout", str(timeout)]
-    line += ["--env", f"CGCTL_REQUIRE={cell.required()}", "--", *command]
+    for name, value in {"CGCTL_REQUIRE": cell.required(), **cell.environment()}.items():
+        line += ["--env", f"{name}={value}"]
+    line += ["--", *command]
     begun = time.monotonic()
     done = subprocess.run(line, cwd=TREE, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     output, _, report = done.stdout.partition(BEGIN)

@@ -148,6 +148,39 @@ _CONTROL: Final = (
     ),
 )
 
+_FOUND: Final = (
+    Case(
+        "io.max: a device, and nothing to limit of it",
+        (write("io.max", "7:0 "), write("io.max", "7:0\n"), write("io.max", "7:0", "EINVAL"), read("io.max", "")),
+        controllers=frozenset({"io"}),
+        devices=frozenset({"7:0"}),
+    ),
+    Case(
+        "uclamp: a number that runs over",
+        (
+            *(write("cpu.uclamp.min", "9223372036854775808"), read("cpu.uclamp.min", "0.00\n")),
+            *(write("cpu.uclamp.min", "9223372036854775809"), read("cpu.uclamp.min", "1.00\n")),
+        ),
+        controllers=frozenset({"cpu"}),
+        since="6.18",
+        file="cpu.uclamp.min",
+        optional=True,
+    ),
+    Case(
+        "cpuset: what may be exclusive is what the groups above may give",
+        (
+            *(write("cpuset.cpus.exclusive", "0"), read("cpuset.cpus.exclusive.effective", "0\n")),
+            *(write("cgroup.subtree_control", "+cpuset"), mkdir("a"), mkdir("b")),
+            *(write("a/cpuset.cpus.exclusive", "0"), read("a/cpuset.cpus.exclusive.effective", "0\n")),
+            *(read("b/cpuset.cpus.exclusive.effective", "\n"), write("cpuset.cpus.exclusive", "\n")),
+            read("cpuset.cpus.exclusive.effective", "\n"),
+        ),
+        controllers=frozenset({"cpuset"}),
+        since="6.12",
+    ),
+)
+"""What was found by driving both kernels side by side at random."""
+
 _V1: Final = (
     Case(
         "v1: tasks and procs",
@@ -223,5 +256,5 @@ _PROGRAMS: Final = (
     Case("programs: of no such sort", (read("@x", "ENOENT"), write("@x", "1", "ENOENT")), 2),
 )
 
-STRUCTURE: Final = (*_ANY, *_CONTROL, *_PROGRAMS, *_V1)
+STRUCTURE: Final = (*_ANY, *_CONTROL, *_FOUND, *_PROGRAMS, *_V1)
 """In every hierarchy, or in those of one version."""

@@ -225,7 +225,7 @@ _PER_CENT: Final = re.compile(r"([+-]?\d+)(?:\.(\d+))?")
 _ONE: Final = 10_000  # 100.00 %
 
 
-def _set_clamp(_group: Group, text: str) -> str:
+def _set_clamp(group: Group, text: str) -> str:
     word = stripped(text)
     if word == "max":
         return "max\n"
@@ -234,8 +234,12 @@ def _set_clamp(_group: Group, text: str) -> str:
     if match is None:
         refuse(EINVAL)
     fraction = f"{match[2] or ''}000"
-    hundredths = int(match[1]) * 100 + int(fraction[:2]) + int(fraction[2] >= "5")
-    if not 0 <= hundredths <= _ONE:
+    whole = int(match[1])
+    if abs(whole) >= U64 and group.profile.saturates:
+        whole = U64 - 1
+    # Nothing sees to it that the number fits: 2**63 times 100 is 0 (cgroup_parse_float).
+    hundredths = (whole * 100 + int(fraction[:2]) + int(fraction[2] >= "5")) % U64
+    if hundredths > _ONE:
         refuse(ERANGE)
     # It is kept as one of 1024 steps; what rounds to the highest is no clamp.
     if _closest(hundredths << 10, _ONE) == 1 << 10:

@@ -140,8 +140,17 @@ def _set_partition(group: Group, text: str) -> str:
     return wanted
 
 
+def _exclusive(group: Group) -> Numbers:
+    """Return what a group may give to a partition (``compute_effective_exclusive_cpumask``)."""
+    if group.parent is None:
+        return _machine(group, _CPUS)
+    if _is_partition(group):
+        return _base(group)
+    return _held(group, _EXCLUSIVE) & _exclusive(group.parent)
+
+
 def _exclusive_effective(group: Group) -> str:
-    return _shown(_base(group) if group.parent and _is_partition(group) else frozenset())
+    return _shown(_exclusive(group))
 
 
 # --- v2: sets -------------------------------------------------------------------------------------------------------

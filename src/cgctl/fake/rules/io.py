@@ -77,10 +77,7 @@ def _set_max(group: Group, text: str) -> None:
     device, rest = _configured(group, text)
     held = _lines(group, "io.max").get(device)
     rates = dict(part.split("=") for part in held.split()) if held else dict.fromkeys(_KEYS, "max")
-    words = rest.split()
-    if not words:
-        refuse(EINVAL)
-    for word in words:
+    for word in rest.split():
         key, _, value = word.partition("=")
         if key not in _KEYS or not value:
             refuse(EINVAL)

@@ -1,0 +1,1 @@
+"""Rules of the kernel in memory, each broken in turn: the differential run must find every one."""
