@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from errno import ETIMEDOUT
 from signal import SIGKILL
 from subprocess import PIPE
@@ -29,6 +29,7 @@ from cgctl.group import Group
 from cgctl.launch.arguments import Argument, Stream, encode_argv
 from cgctl.launch.process import Process
 from cgctl.launch.sandbox import Sandbox, SandboxKeywords
+from cgctl.launch.terminal import relayed
 from cgctl.leaf import Leaf, unlimited
 from cgctl.system import System
 from cgctl.units import parse_duration
@@ -309,13 +310,14 @@ def _run(
             check=check,
         )
     try:
-        stdout, stderr, timed_out = _communicate(process, given, limit, patience)
+        with _relayed(process):
+            stdout, stderr, timed_out = _communicate(process, given, limit, patience)
     except BaseException:
         process.kill()
         process.wait()
         raise
     finally:
-        for pipe in (process.stdin, process.stdout, process.stderr):
+        for pipe in (process.terminal, process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
@@ -330,6 +332,16 @@ def _run(
         wall_usec=_usec(clock() - began),
     )
     return _finished(completed, limit, check=check)
+
+
+@contextlib.contextmanager
+def _relayed(process: Process) -> Iterator[None]:
+    """Show what a program writes to its own terminal, and type there what is typed here, unless that is captured."""
+    if process.terminal is None or process.stdout is not None:
+        yield
+        return
+    with relayed(process.terminal.fileno(), 0 if process.stdin is None else None):
+        yield
 
 
 def _finished(completed: Completed, limit: float | None, *, check: bool) -> Completed:

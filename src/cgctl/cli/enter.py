@@ -24,9 +24,10 @@ _GRACE_SEC = 10.0
 @click.command(context_settings={"allow_interspersed_args": False})
 @process_options
 @click.option("--cap-add", multiple=True, metavar="CAP", help="A capability to keep, or ALL. Repeatable.")
+@click.option("-t", "--tty", is_flag=True, help="A terminal of its own; cgctl's is handed through to it.")
 @click.argument("target", metavar="GROUP|PID")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND [ARGUMENT]...")
-def enter(target: str, command: tuple[str, ...], cap_add: tuple[str, ...], **flags: Any) -> int:
+def enter(target: str, command: tuple[str, ...], cap_add: tuple[str, ...], *, tty: bool, **flags: Any) -> int:
     """Run a command in the namespaces, with the files and in the group of process PID, or of the first one in GROUP.
 
     As nsenter does, and within the group's limits. It has no capability but those that --cap-add keeps.
@@ -39,7 +40,7 @@ def enter(target: str, command: tuple[str, ...], cap_add: tuple[str, ...], **fla
     group, pid = _target(target)
     join = {each.kind: pid for each in cgctl.namespaces(pid) if not each.shared}
     capabilities = "all" if [each.lower() for each in cap_add] == ["all"] else cap_add or None
-    sandbox = cgctl.Sandbox(join=join, capabilities=capabilities)
+    sandbox = cgctl.Sandbox(join=join, capabilities=capabilities, tty=tty)
     root = f"/proc/{pid}/root" if "mnt" in join else None
     with Signals.caught() as signals:
         try:

@@ -141,7 +141,7 @@ class _Job:
     def _is_on_terminal(self) -> bool:
         """Tell whether a ^C reaches the command without us: a session of its own hides it, but not its reaper."""
         sandbox: cgctl.Sandbox = self.how["sandbox"]
-        return sandbox.init or not sandbox.has_own_session
+        return not sandbox.tty and (sandbox.init or not sandbox.has_own_session)
 
     @contextlib.contextmanager
     def _started(self) -> Iterator[Process]:

@@ -66,6 +66,7 @@ _FLAGS: Final = (
     ),
     click.option("--uid-map", multiple=True, metavar="INSIDE:OUTSIDE:COUNT", help="Which users are which. Repeatable."),
     click.option("--gid-map", multiple=True, metavar="INSIDE:OUTSIDE:COUNT", help="The same of groups. Repeatable."),
+    click.option("-t", "--tty", is_flag=True, help="A terminal of its own; cgctl's is handed through to it."),
     click.option("--init", is_flag=True, help="Have a reaper for PID 1."),
     click.option("--cap-add", multiple=True, metavar="CAP", help="A capability to keep, or ALL. Repeatable."),
 )
@@ -102,6 +103,7 @@ def sandbox_of(flags: dict[str, Any]) -> cgctl.Sandbox:
         time_offsets=dict(_offset(word) for word in flags.pop("time_offset")),
         uid_map=maps[0] or None,
         gid_map=maps[1] or None,
+        tty=flags.pop("tty"),
         init=flags.pop("init"),
         capabilities="all" if [each.lower() for each in capabilities] == ["all"] else capabilities or None,
     )

@@ -11,10 +11,12 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from cgctl.launch.process import Process
+from cgctl.launch.terminal import copy_window, relayed
 
 __all__ = ["Signals", "supervise"]
 
 _TO_FORWARD: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_CAUGHT: Final = (*_TO_FORWARD, signal.SIGWINCH)
 _FROM_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT)
 _LONGEST_POLL_MSEC: Final = 1 << 30
 
@@ -35,7 +37,7 @@ class Signals:
     def read(self) -> list[int]:
         """Take those that have come."""
         with suppress(BlockingIOError):
-            return [number for number in os.read(self._pipe, 256) if number in _TO_FORWARD]
+            return [number for number in os.read(self._pipe, 256) if number in _CAUGHT]
         return []
 
     @classmethod
@@ -43,7 +45,7 @@ class Signals:
     def caught(cls) -> Iterator[Signals]:
         """Catch them in this block, those that are ignored excepted."""
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        before = {number: signal.getsignal(number) for number in _TO_FORWARD}
+        before = {number: signal.getsignal(number) for number in _CAUGHT}
         wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         try:
             for number, handler in before.items():
@@ -67,6 +69,8 @@ def supervise(
 ) -> bool:
     """Wait for a command's end, forward signals to it, and end it when its time is over.
 
+    If it has a terminal of its own, cgctl's is handed through to it, and so is each new size of the window.
+
     Args:
         process: the command.
         signals: those that are sent to cgctl.
@@ -77,6 +81,13 @@ def supervise(
     Returns:
         Whether its time was over.
     """
+    if process.terminal is not None:
+        with relayed(process.terminal.fileno()):
+            return _supervise(process, signals, timeout, grace, on_terminal=False)
+    return _supervise(process, signals, timeout, grace, on_terminal=on_terminal)
+
+
+def _supervise(process: Process, signals: Signals, timeout: float | None, grace: float, *, on_terminal: bool) -> bool:
     timed_out = False
     deadline = None if timeout is None else time.monotonic() + timeout
     last: float | None = None
@@ -84,6 +95,10 @@ def supervise(
         ends = [moment for moment in (deadline, last) if moment is not None]
         _wait(process, signals, min(ends) if ends else None)
         for number in signals.read():
+            if number == signal.SIGWINCH:
+                if process.terminal is not None:
+                    copy_window(0, process.terminal.fileno())
+                continue
             if number not in _FROM_TERMINAL or not on_terminal or not _in_foreground():
                 process.send_signal(number)
             if number == signal.SIGTERM and last is None:

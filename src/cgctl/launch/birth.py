@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import socket
 from contextlib import suppress
 
 from cgctl.errors import LaunchError
@@ -28,17 +29,29 @@ class Made:
         report: where it tells how far it came.
         status: where its init tells how it ended, if it has one.
         go: where it waits for our part, if it does.
+        console: where its terminal's other end comes from, if it has one.
     """
 
-    def __init__(self, pid: int, pidfd: int, report: int, status: int | None, go: int | None) -> None:
+    def __init__(
+        self,
+        pid: int,
+        pidfd: int,
+        report: int,
+        *,
+        status: int | None = None,
+        go: int | None = None,
+        console: int | None = None,
+    ) -> None:
         self._pid = pid
         self._pidfd = pidfd
         self._report = report
         self._status = status
         self._go = go
+        self._console = console
 
     def await_exec(self, sandbox: Sandbox | None, deadline: Deadline) -> Spawned:
         """Do our part, and read how far it came; only exec, or death, closes the pipe."""
+        terminal = None
         try:
             try:
                 self._prepare(sandbox)
@@ -48,16 +61,27 @@ class Made:
                 raise
             finally:
                 os.close(self._report)
+                terminal = self._terminal()
             ready, failed, why = told.partition(b"E")
             if failed:
                 reap(self._pidfd, block=True)
                 os.close(self._pidfd)
                 raise _failed(why, sandbox)
         except BaseException:
-            if self._status is not None:
-                os.close(self._status)
+            for fd in (self._status, terminal):
+                if fd is not None:
+                    os.close(fd)
             raise
-        return Spawned(pid=self._pid, pidfd=self._pidfd, born=bool(ready), status=self._status)
+        return Spawned(pid=self._pid, pidfd=self._pidfd, born=bool(ready), status=self._status, terminal=terminal)
+
+    def _terminal(self) -> int | None:
+        """Take the other end of its terminal, if it came so far."""
+        if self._console is None:
+            return None
+        with socket.socket(fileno=self._console) as console, suppress(OSError):
+            _, fds, _, _ = socket.recv_fds(console, 1, 1, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+            return fds[0] if fds else None
+        return None
 
     def _prepare(self, sandbox: Sandbox | None) -> None:
         if self._go is None or sandbox is None:

@@ -89,6 +89,7 @@ def _mount(step: Step, number: int, path: str, sandbox: Sandbox) -> str | None:
         ("overlay", errno.ENODEV): "this kernel has no overlays (CONFIG_OVERLAY_FS, modprobe overlay)",
         ("pivot", errno.EINVAL): "the root of this process is no mount (it is chrooted, or in an initramfs);"
         " chroot=True needs none",
+        ("tty", errno.ENOENT): f"the root has no {path!r}; a mount namespace brings a /dev with terminals",
         ("time", errno.ERANGE): "a clock would be before its start, or too far ahead; give a smaller offset",
     }.get((step.verb, number))
 

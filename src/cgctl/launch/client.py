@@ -42,7 +42,7 @@ _START = "start the launch helper"
 _INLINE = 32 << 10  # larger jobs travel in a memfd
 _MAX_FDS = 253  # that one message can carry
 _FEWEST_MADE_FDS = 2
-_MADE_FDS = 4  # at most, that come with the news of a child
+_MADE_FDS = 5  # at most, that come with the news of a child
 _SEND_TIMEOUT_SEC = 10.0
 
 
@@ -231,10 +231,12 @@ class Helper:
         if answer[0] == "failed":
             raise _refused(answer[1], answer[2], request)
         pidfd, report, *rest = fds
-        init, waits = (request.sandbox.init, request.sandbox.waits) if request.sandbox else (False, False)
-        if len(rest) != init + waits:
+        sandbox = request.sandbox
+        wanted = {"status": sandbox.init, "go": sandbox.waits, "console": sandbox.tty} if sandbox else {}
+        if len(rest) != sum(wanted.values()):
             _disown(answer[1], fds)
-        return Made(answer[1], pidfd, report, rest[0] if init else None, rest[-1] if waits else None)
+        others = iter(rest)
+        return Made(answer[1], pidfd, report, **{name: next(others) if has else None for name, has in wanted.items()})
 
     def _ask(self, request: Spawn, reply: int, deadline: Deadline) -> None:
         big = None

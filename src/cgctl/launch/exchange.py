@@ -11,10 +11,9 @@ from typing import IO, Any, Protocol
 
 from cgctl.errors import TimeoutExpired
 from cgctl.launch.children import Deadline
+from cgctl.launch.terminal import read
 
 __all__ = ["Exchange"]
-
-_CHUNK = 1 << 15
 
 
 class Talker(Protocol):
@@ -87,7 +86,7 @@ class Exchange:
                 return False
             self._input = self._input[sent:]
             return bool(self._input)
-        data = os.read(fd, _CHUNK)
+        data = read(fd)
         self._read[pipe].append(data)
         return bool(data)
 

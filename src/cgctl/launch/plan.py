@@ -6,7 +6,7 @@ The order is the law here:
 2. the groups are joined, and only then comes the cgroup namespace, whose root is where its maker is then;
 3. the time namespace, which nobody may be in before its clocks are shifted;
 4. mounts beneath the new root, whose paths are followed from there; what is hidden is hidden before the root changes;
-5. the root changes, and the old one is gone;
+5. the root changes, and the old one is gone; a terminal is one of the new root's;
 6. privileges, at the very end: bounding set, groups and user, capabilities, ``no_new_privs``.
 """
 
@@ -105,6 +105,7 @@ def plan(sandbox: Sandbox) -> Plan:
             *_birth(sandbox),
             *_views(sandbox),
             *(_files(sandbox) if "mnt" in kinds else _plain_chroot(sandbox)),
+            *([Step("tty", (), "exec <>/dev/pts/0 >&0 2>&0  # a new one")] if sandbox.tty else []),
             *_privileges(sandbox),
         )
     )

@@ -17,6 +17,7 @@ from cgctl.launch.arguments import Argument
 from cgctl.launch.children import Deadline, abandon, reap
 from cgctl.launch.exchange import Exchange
 from cgctl.launch.spawn import Spawned
+from cgctl.launch.terminal import Terminal
 
 __all__ = ["Leaf", "Process"]
 
@@ -52,6 +53,7 @@ class Process:
         pid: the process id of the payload.
         group: the group that it runs in.
         born: false if it was killed before it became the program.
+        terminal: the other end of the terminal of its own, if it has one: what it writes there, and is typed there.
         stdin: the end of its input pipe, if there is one.
         stdout: the end of its output pipe, if there is one.
         stderr: the end of its error pipe, if there is one.
@@ -63,6 +65,9 @@ class Process:
         self.pid = spawned.pid
         self.group = group
         self.born = spawned.born
+        self.terminal: Terminal | None = None
+        if spawned.terminal is not None:
+            self.terminal = Terminal(spawned.terminal, "r+b")
         self.stdin: IO[Any] | None = None
         self.stdout: IO[Any] | None = None
         self.stderr: IO[Any] | None = None
@@ -272,7 +277,7 @@ class Process:
                 self._pidfd = -1
 
     def _close_pipes(self) -> None:
-        for pipe in (self.stdout, self.stderr):
+        for pipe in (self.terminal, self.stdout, self.stderr):
             if pipe is not None:
                 pipe.close()
         if self.stdin is not None:

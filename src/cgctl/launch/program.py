@@ -23,7 +23,7 @@ ROOMS = (
     "cgctl.filesystem.locking",
     "cgctl.owner.mark",
     "cgctl.owner.ending",
-    *(f"{NAME}.{room}" for room in ("kernel", "sandbox", "child", "files", "cleanup", "server")),
+    *(f"{NAME}.{room}" for room in ("kernel", "terminal", "sandbox", "child", "files", "cleanup", "server")),
 )
 """Each imports only those before it; the last one has ``main``."""
 

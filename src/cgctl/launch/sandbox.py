@@ -209,6 +209,8 @@ class Sandbox:
         init: whether PID 1 is a reaper, which forwards signals to the program, PID 2 (pid).
         capabilities: those that the program keeps; ``None`` are none in a sandbox, and else the caller's.
         no_new_privs: whether programs with setuid bits or file capabilities gain nothing by them.
+        tty: whether the program has a terminal of its own, of its own ``/dev/pts`` where there is one, with job
+            control. It is all of its standard streams that are given no file.
         new_session: whether the program has a session of its own, and so cannot write into the caller's terminal as if
             it were typed.
     """
@@ -233,6 +235,7 @@ class Sandbox:
     init: bool = False
     capabilities: tuple[str, ...] | None = attrs.field(default=None, converter=parse_capabilities)
     no_new_privs: bool | None = None
+    tty: bool = False
     new_session: bool | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -256,6 +259,9 @@ class Sandbox:
             msg = (
                 "read_only=True with chroot=True: it takes a mount namespace; add namespaces=['mnt'], or leave one out"
             )
+            raise SpecError(msg)
+        if self.tty and self.new_session is False:
+            msg = "tty=True with new_session=False: a terminal belongs to a session; leave one of them out"
             raise SpecError(msg)
         if (self.uid_map is None) != (self.gid_map is None):
             msg = "uid_map and gid_map go together; give both"
@@ -288,7 +294,7 @@ class Sandbox:
     @property
     def has_own_session(self) -> bool:
         """Whether the program has a session of its own."""
-        return self.confined if self.new_session is None else self.new_session
+        return self.tty or (self.confined if self.new_session is None else self.new_session)
 
     @property
     def keep(self) -> tuple[str, ...] | None:
@@ -319,4 +325,5 @@ class SandboxKeywords(TypedDict, total=False):
     init: bool
     capabilities: Iterable[str] | str | None
     no_new_privs: bool | None
+    tty: bool
     new_session: bool | None

@@ -9,14 +9,17 @@ import errno
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from cgctl.launch.plan import KINDS, plan
 from cgctl.launch.sandbox import Sandbox
 
-__all__ = ["CLONE3_HINTS", "Inherited", "Spawn", "Spawned", "encode", "hint"]
+__all__ = ["CLONE3_HINTS", "TERMINAL", "Inherited", "Spawn", "Spawned", "encode", "hint"]
+
+TERMINAL: Final = -4  # beside PIPE, STDOUT and DEVNULL
+"""In the place of a descriptor: the terminal of the program's own."""
 
 
 @attrs.frozen(kw_only=True)
@@ -28,7 +31,7 @@ class Spawn:
         executables: the paths to try in order, found by the *child's* ``PATH``.
         env: the whole environment.
         cwd: where to run, relative to the caller's directory; ``None`` is that directory itself.
-        stdin: the caller's descriptor that becomes 0; ``None`` leaves 0 closed.
+        stdin: the caller's descriptor that becomes 0, or :data:`TERMINAL`; ``None`` leaves 0 closed.
         stdout: the same for 1.
         stderr: the same for 2.
         pass_fds: the caller's descriptors that keep their number in the child.
@@ -45,6 +48,7 @@ class Spawn:
         extra_groups: the supplementary group ids; ``None`` leaves them.
         sandbox: what it sees and may do; ``None`` is what the caller does.
         namespaces: descriptors of the namespaces that it joins, in their order, with their kinds.
+        window: the size of the terminal of its own, as the kernel has it.
     """
 
     argv: tuple[bytes, ...]
@@ -68,6 +72,7 @@ class Spawn:
     extra_groups: tuple[int, ...] | None = None
     sandbox: Sandbox | None = None
     namespaces: tuple[tuple[str, int], ...] = ()
+    window: bytes = b""
 
 
 @attrs.frozen(kw_only=True)
@@ -103,6 +108,7 @@ class Spawned:
         pid: its process id.
         pidfd: a descriptor that stands for it; whoever has this object closes it.
         status: with an init, a pipe on which that tells how the program ended; whoever has this object closes it.
+        terminal: the other end of its terminal, if it has one of its own; whoever has this object closes it.
         born: whether it got as far as exec. If not, it was killed before: by the OOM killer, by ``cgroup.kill``, or
             by a kernel that kills whoever is born into a group that was killed once.
     """
@@ -111,6 +117,7 @@ class Spawned:
     pidfd: int
     born: bool
     status: int | None = None
+    terminal: int | None = None
 
 
 def encode(spawn: Spawn, inherited: Inherited) -> tuple[dict[str, object], tuple[int, ...]]:
@@ -121,8 +128,8 @@ def encode(spawn: Spawn, inherited: Inherited) -> tuple[dict[str, object], tuple
     fds: list[int] = []
 
     def send(fd: int | None) -> int | None:
-        if fd is None:
-            return None
+        if fd is None or fd == TERMINAL:
+            return fd
         fds.append(fd)
         return len(fds) - 1
 
@@ -149,6 +156,7 @@ def encode(spawn: Spawn, inherited: Inherited) -> tuple[dict[str, object], tuple
         "ignored": list(inherited.ignored),
         "setsid": spawn.start_new_session,
         "setpgid": spawn.process_group,
+        "window": spawn.window,
         "user": spawn.user,
         "group": spawn.group,
         "extra_groups": None if spawn.extra_groups is None else list(spawn.extra_groups),
@@ -179,6 +187,7 @@ def _encode_sandbox(sandbox: Sandbox) -> dict[str, object]:
         "steps": [(step.verb, *map(_bytes, step.arguments)) for step in steps.inside()],
         "waits": sandbox.waits,
         "init": sandbox.init,
+        "tty": sandbox.tty,
         "own_files": "mnt" in sandbox.kinds or elsewhere or sandbox.root is not None,
         "elsewhere": elsewhere,
         "other_user": "user" in {*sandbox.kinds, *dict(sandbox.join)},

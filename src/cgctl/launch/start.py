@@ -17,7 +17,8 @@ from cgctl.launch.children import launch_step
 from cgctl.launch.client import Helper
 from cgctl.launch.process import Leaf, Process
 from cgctl.launch.sandbox import Sandbox
-from cgctl.launch.spawn import Spawn
+from cgctl.launch.spawn import TERMINAL, Spawn
+from cgctl.launch.terminal import Terminal, window
 
 __all__ = ["check_modes", "popen"]
 
@@ -93,13 +94,13 @@ def popen(
     encoded = arguments.encode_argv(argv)
     environment = arguments.encode_environment(env)
     root = None if sandbox is None else sandbox.root
-    as_text = bool(text or encoding or errors)
+    codec = (encoding, errors) if text or encoding or errors else None
     check_modes(bufsize, encoding, errors)
     with ExitStack() as ours, ExitStack() as theirs:
         with launch_step("open the pipes"):
-            fds, ends = _streams(stdin, stdout, stderr, ours, theirs)
+            fds, ends = _streams(_given(sandbox, stdin, stdout, stderr), ours, theirs)
         pipes = [
-            None if fd is None else _pipe(fd, mode, bufsize, (encoding, errors) if as_text else None)
+            None if fd is None else _pipe(fd, mode, bufsize, codec)
             for fd, mode in zip(ends, ("wb", "rb", "rb"), strict=True)
         ]
         ours.pop_all()  # the descriptors are the files' now
@@ -128,9 +129,11 @@ def popen(
             extra_groups=_groups(arguments.parse_groups(extra_groups, root), sandbox),
             sandbox=sandbox,
             namespaces=tuple(_opened(sandbox, theirs)),
+            window=window(0, 1, 2) if sandbox is not None and sandbox.tty else b"",
         )
         process = Process(argv, (helper or client.helper()).spawn(request, timeout=timeout), leaf, group)
         process.stdin, process.stdout, process.stderr = pipes
+        _talk(process, stdin, stdout, bufsize, codec)
         ours.pop_all()
     return process
 
@@ -155,14 +158,35 @@ def _groups(given: tuple[int, ...] | None, sandbox: Sandbox | None) -> tuple[int
     return given
 
 
+def _given(sandbox: Sandbox | None, *streams: Stream) -> list[Stream]:
+    """Have the program's own terminal, if it has one, for those streams that are no file."""
+    own = sandbox is not None and sandbox.tty
+    return [TERMINAL if own and (each is None or each == subprocess.PIPE) else each for each in streams]
+
+
+def _talk(process: Process, stdin: Stream, stdout: Stream, bufsize: int, text: Any) -> None:
+    """Open the caller's end of the program's terminal once more for each stream that is to be talked to."""
+    if process.terminal is None:
+        return
+    fd = process.terminal.fileno()
+    if stdin == subprocess.PIPE:
+        raw = Terminal(os.dup(fd), "wb")
+        process.stdin = _as_text(raw if bufsize == 0 else io.BufferedWriter(raw), "wb", bufsize, text)
+    if stdout == subprocess.PIPE:
+        raw = Terminal(os.dup(fd), "rb")
+        process.stdout = _as_text(raw if bufsize == 0 else io.BufferedReader(raw), "rb", bufsize, text)
+
+
 def _streams(
-    stdin: Stream, stdout: Stream, stderr: Stream, ours: ExitStack, theirs: ExitStack
+    streams: Iterable[Stream], ours: ExitStack, theirs: ExitStack
 ) -> tuple[list[int | None], list[int | None]]:
     """Find the descriptors that become the child's 0, 1 and 2, and open the other ends of the pipes among them."""
     fds: list[int | None] = []
     ends: list[int | None] = [None, None, None]
-    for number, wanted in enumerate((stdin, stdout, stderr)):
-        if wanted is None:
+    for number, wanted in enumerate(streams):
+        if wanted == TERMINAL:
+            fds.append(TERMINAL)
+        elif wanted is None:
             fds.append(number if _is_open(number) else None)
         elif wanted == subprocess.PIPE:
             reading, writing = os.pipe()
@@ -209,6 +233,10 @@ def _pipe(fd: int, mode: str, bufsize: int, text: tuple[str | None, str | None] 
     """Make a file of our end of a pipe; `text` is its encoding and its way with errors."""
     # Line buffering is a matter of text: the bytes below are buffered as usual.
     pipe: IO[Any] = open(fd, mode, -1 if bufsize == 1 else bufsize)  # noqa: SIM115 - Process closes it
+    return _as_text(pipe, mode, bufsize, text)
+
+
+def _as_text(pipe: IO[Any], mode: str, bufsize: int, text: tuple[str | None, str | None] | None) -> IO[Any]:
     if text is None:
         return pipe
     encoding, errors = text

@@ -98,6 +98,7 @@ class MemoryProcess(Process):
         self.pid = task.pid
         self.group = group
         self.born = True
+        self.terminal = None
         self.stdin: IO[Any] | None = None
         self.stdout: IO[Any] | None = None
         self.stderr: IO[Any] | None = None

@@ -10,6 +10,7 @@ import select
 
 from cgctl.launch.helper.kernel import clone, clone3, close_on_exec
 from cgctl.launch.helper.sandbox import View, bounding, drop, drop_bounding, enter, no_new_privs, reap, visit
+from cgctl.launch.helper.terminal import control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Job:
         self.message = message
         self.fds = fds
         self.join = [fds[index] for index in message["join"]]
-        self.report = self.status = self.go = -1
+        self.report = self.status = self.go = self.console = self.terminal = -1
         self.path: bytes | str | None = None
         self.step: str | None = None
         self.sandbox: dict[str, Any] | None = message["sandbox"]
@@ -71,6 +72,10 @@ class Job:
         """Find the descriptor that the message calls *name*."""
         index = self.message[name]
         return None if index is None else self.fds[index]
+
+    def source(self, index: int) -> int:
+        """Find a descriptor by its index; below 0 is the terminal of the program's own."""
+        return self.fds[index] if index >= 0 else self.terminal
 
     def clone(self) -> tuple[int, int]:
         """Make the child: pid (0 in the child itself) and pidfd."""
@@ -142,7 +147,7 @@ def _signals(job: Job) -> None:
 def _sandbox(job: Job) -> None:
     if job.sandbox is None:
         return
-    view = View(job.base)
+    view = View(job.base, job.console)
     try:
         for number, (verb, *arguments) in enumerate(job.sandbox["steps"]):
             job.step = f"sandbox {number}"
@@ -150,6 +155,7 @@ def _sandbox(job: Job) -> None:
             getattr(view, verb)(*arguments)
     finally:
         job.path = view.path
+    job.terminal = view.terminal
     view.close()
     job.step = None
 
@@ -190,6 +196,11 @@ def _setsid(job: Job) -> None:
         os.setsid()
 
 
+def _tty(job: Job) -> None:
+    if job.terminal >= 0:
+        control(job.terminal, job.message["window"], job.message["user"])
+
+
 def _setpgid(job: Job) -> None:
     if job.message["setpgid"] is not None:
         os.setpgid(0, job.message["setpgid"])
@@ -201,7 +212,7 @@ def _descriptors(job: Job) -> None:
     targets = {target for target, _ in wanted}
     _make_room(max(targets), job.message["rlimits"])
     # First out of the way of all targets, so that no dup2 overwrites the source of another.
-    placed = [(target, None if index is None else _away(job.fds[index], targets)) for target, index in wanted]
+    placed = [(target, None if index is None else _away(job.source(index), targets)) for target, index in wanted]
     job.report = _away(job.report, targets)
     close_on_exec()
     for target, source in placed:
@@ -297,6 +308,7 @@ _STEPS = (
     ("chdir", _chdir),
     ("umask", _umask),
     ("setsid", _setsid),
+    ("tty", _tty),
     ("setpgid", _setpgid),
     ("dup2", _descriptors),
     ("setrlimit", _setrlimit),

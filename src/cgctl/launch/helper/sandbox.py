@@ -28,6 +28,7 @@ from cgctl.launch.helper.kernel import (
     restrict,
     set_capabilities,
 )
+from cgctl.launch.helper.terminal import give, open_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,10 +56,13 @@ class View:
         base: the caller's directory, as a path: a descriptor of it would be one of the caller's mount namespace.
         root: the new root.
         path: what a step is about, for the message if it fails.
+        terminal: the program's own, if it has one.
     """
 
-    def __init__(self, base: bytes) -> None:
+    def __init__(self, base: bytes, console: int) -> None:
         self.base = base
+        self.terminal = -1
+        self._console = console
         self.root = -1
         self.path: bytes | None = None
         self._ours: set[int] = set()
@@ -223,8 +227,15 @@ class View:
         """Change the root, and let go of the old one."""
         pivot(self.root)
 
+    def tty(self) -> None:
+        """Open a terminal for the program, and give its other end away."""
+        self.path = b"/dev/ptmx"
+        master, self.terminal = open_terminal()
+        give(self._console, master)
+        os.close(master)
+
     def close(self) -> None:
-        """Hold nothing any more."""
+        """Hold nothing any more but the terminal."""
         for fd in (self.root, self._dev, self._empty, self._null):
             if fd >= 0:
                 os.close(fd)

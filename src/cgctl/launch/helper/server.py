@@ -40,7 +40,11 @@ _SHRUGGED_OFF = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTER
 
 
 def _launch(reply: _socket.socket, job: Job) -> None:
-    """Make the child, and hand it to the caller: pid, pidfd, and the pipes of its report, its end and its start."""
+    """Make the child, and hand it to the caller.
+
+    Its pid goes along with its pidfd, the pipes of its report, its end and its start, and where its terminal comes
+    from.
+    """
     if _given_up(reply):
         return
     ours, theirs = [], []
@@ -56,6 +60,11 @@ def _launch(reply: _socket.socket, job: Job) -> None:
             job.go, writing = os.pipe()
             ours.append(job.go)
             theirs.append(writing)
+        if job.sandbox and job.sandbox["tty"]:
+            here, there = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+            job.console = here.detach()
+            ours.append(job.console)
+            theirs.append(there.detach())
         pid, pidfd = job.clone()
         if pid == 0:
             for fd in theirs:
