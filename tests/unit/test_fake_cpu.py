@@ -132,19 +132,19 @@ class TestQuota:
         assert counted.usage_usec == 1800 * 10**6
         assert {round(task.threads[0].head.left / 1e9, 6) for task in tasks} == {10_000 - 36.0}  # type: ignore[union-attr]
 
-    def test_repetitions_are_what_steps_are(self, system: FakeSystem) -> None:
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_repetitions_are_what_steps_are(self, layout: Literal["v1", "v2", "hybrid"]) -> None:
         """In one go or in many small steps: the counters are the same."""
         found = []
         for steps in (1, 70):
-            group = make(system, f"g{steps}", cpu=0.3)
+            system = FakeSystem(layout, kernel="6.1", cpus=2)
+            group = make(system, cpu=0.3)
             inner = group.group("a", cpu=cgctl.Cpu(max=0.2, period_usec=70_000)).create()
             other = group.group("b", cpu=cgctl.Cpu()).create()
             tasks = [*burning(system, other, 5), *burning(system, inner, 1)]
             for _ in range(steps):
                 system.kernel.advance(14 / steps)
             found.append((stat(group), stat(inner), [task.busy for task in tasks]))
-            group.kill()
-            group.remove()
 
         assert found[0] == found[1]
 

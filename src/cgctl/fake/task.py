@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
+from cgctl.fake import access, network
 from cgctl.fake.memory import holding
 from cgctl.fake.time import traffic
 from cgctl.fake.time.work import Burn, Call, Work
@@ -204,6 +205,31 @@ class Task:
     def then(self, action: Callable[[], object]) -> None:
         """Have a function called when its main thread has done all else: :meth:`Thread.then`."""
         self.threads[0].then(action)
+
+    def open(self, node: str, mode: str = "r") -> None:
+        """Open a device node, as far as the groups that it is in allow.
+
+        Args:
+            node: a path of it, or its kind and numbers: ``"c 1:3"``.
+            mode: ``r``, ``w`` or both; ``m`` makes a node.
+
+        Raises:
+            OSError: ``EPERM``: one of its groups does not; ``ENOENT``: there is no such path.
+        """
+        access.use(self, node, mode)
+
+    def send(self, size: int | str, packets: int | None = None) -> None:
+        """Send so much over the network, from a socket made for it: groups that count it do (``Net(accounting=True)``).
+
+        Args:
+            size: bytes, those of the IP headers included.
+            packets: in how many packets; by default of 1500 bytes each.
+        """
+        network.move(self, "tx", size, packets)
+
+    def receive(self, size: int | str, packets: int | None = None) -> None:
+        """Receive so much: :meth:`send`."""
+        network.move(self, "rx", size, packets)
 
     def exit(self, status: int = 0) -> None:
         """End."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cgctl.fake.task import Thread
     from cgctl.fake.time.bandwidth import Bandwidth
     from cgctl.fake.time.disks import DiskUse
+    from cgctl.fake.time.pressure import Pressure
     from cgctl.fake.time.usage import Usage
 
 __all__ = ["THREADED", "Group", "Tree"]
@@ -50,12 +51,13 @@ class Group:
         bandwidth: its CPU quota, once it had one.
         pages: the memory that was charged to it, once there was some.
         disks: device → what was done with it, once something was.
+        pressure: what was waited for in it, once something was.
         usage: the processor time used in it, once there was some.
     """
 
     __slots__ = (
         *("children", "control", "counts", "descendants", "gone", "name", "parent", "populated", "threaded"),
-        *("threads", "tree", "values", "xattrs", "bandwidth", "disks", "pages", "usage"),
+        *("threads", "tree", "values", "xattrs", "bandwidth", "disks", "pages", "pressure", "usage"),
     )
 
     def __init__(self, tree: Tree, name: str, parent: Group | None) -> None:
@@ -75,6 +77,7 @@ class Group:
         self.bandwidth: Bandwidth | None = None
         self.pages: Pages | None = None
         self.disks: dict[str, DiskUse] | None = None
+        self.pressure: Pressure | None = None
         self.usage: Usage | None = None
 
     @property

@@ -34,6 +34,7 @@ READ: Final[Mapping[int, Mapping[str, Callable[[Group], str]]]] = {
         **memory.READ_V2,
         **others.READ_V2,
         **pids.READ,
+        **pressure.READ,
     },
 }
 WRITE: Final[Mapping[int, Mapping[str, Callable[[Group, str], Any]]]] = {

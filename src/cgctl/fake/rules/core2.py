@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from errno import EBUSY, EINVAL, ENOENT, EOPNOTSUPP, ERANGE
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cgctl.fake.memory import holding
 from cgctl.fake.parse import INT_MAX, flag, kstrto, stripped
 from cgctl.fake.refusal import refuse
-from cgctl.fake.task import Thread
 from cgctl.fake.tree import THREADED, Group
+
+if TYPE_CHECKING:
+    from cgctl.fake.task import Thread
 
 __all__ = ["READ", "WRITE", "is_frozen", "is_thread_root", "vet_move"]
 

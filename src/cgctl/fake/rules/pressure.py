@@ -1,4 +1,4 @@
-"""PSI: triggers are checked, and hold no longer than the file that they were written to is open."""
+"""PSI: what was waited for is read; triggers are checked, and hold while the file that they were written to is open."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from errno import EINVAL
 from typing import Final
 
 from cgctl.fake.refusal import refuse
+from cgctl.fake.time.pressure import shown
 from cgctl.fake.tree import Group
 
-__all__ = ["WRITE"]
+__all__ = ["READ", "WRITE"]
 
 _TRIGGER: Final = re.compile(r"(some|full) (\d+) (\d+)")
 _LONGEST_WINDOW: Final = 10_000_000
@@ -30,4 +31,10 @@ def _trigger(name: str) -> Callable[[Group, str], None]:
     return write
 
 
-WRITE: Final = {name: _trigger(name) for name in ("cpu.pressure", "io.pressure", "irq.pressure", "memory.pressure")}
+def _reader(name: str) -> Callable[[Group], str]:
+    return lambda group: shown(group, name)
+
+
+_NAMES: Final = ("cpu.pressure", "io.pressure", "irq.pressure", "memory.pressure")
+READ: Final = {name: _reader(name) for name in _NAMES}
+WRITE: Final = {name: _trigger(name) for name in _NAMES}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cgctl.errors import SpecError
 from cgctl.fake.time.disks import Disks
+from cgctl.fake.time.pressure import Tracker
 from cgctl.fake.time.repetition import Repetitions
 from cgctl.fake.time.scheduler import Scheduler
 from cgctl.fake.time.stalls import Stalls
@@ -37,6 +38,7 @@ class Clock:
         scheduler: who runs, and how fast.
         disks: what is read and written.
         stalls: who sleeps because of memory.
+        pressure: who waits, and for how long.
     """
 
     def __init__(self, kernel: FakeKernel) -> None:
@@ -46,7 +48,12 @@ class Clock:
         self.scheduler = Scheduler(kernel)
         self.disks = Disks(kernel)
         self.stalls = Stalls(kernel)
-        self._engines: tuple[Scheduler | Disks | Stalls, ...] = (self.scheduler, self.disks, self.stalls)
+        self.pressure = Tracker(kernel)
+        # In this order: pressure follows from what the others found.
+        self._engines: tuple[Scheduler | Disks | Stalls | Tracker, ...] = (
+            *(self.scheduler, self.disks, self.stalls),
+            self.pressure,
+        )
         self._kernel = kernel
         self._advancing = False
 
@@ -145,9 +152,12 @@ class Clock:
 
     def _repeat(self, repetitions: Repetitions, end: int) -> None:
         """Where everything is as it was at another refill, do all whole repetitions that there will be, at once."""
-        state = (self.scheduler.phase(), self.disks.phase(), tuple(id(thread.head) for thread in self.busy))
+        heads = tuple(id(thread.head) for thread in self.busy)
+        state = (self.scheduler.phase(), self.disks.phase(), self.pressure.phase(), heads)
         counters = [counter for engine in self._engines for counter in engine.counters()]
-        time = repetitions.look(state, self.now, counters, end)
+        times, period = repetitions.look(state, self.now, counters, end)
+        self.pressure.repeat(times, period)
+        time = times * period
         self.now += time
         for account in self.accounts:
             if account.timer is not None:

@@ -20,7 +20,7 @@ class Repetitions:
         """Begin anew: somebody has done something."""
         self._seen.clear()
 
-    def look(self, state: Hashable, now: int, counters: Iterable[Counter], end: int) -> int:
+    def look(self, state: Hashable, now: int, counters: Iterable[Counter], end: int) -> tuple[int, int]:
         """Take note of a state, or, if it was seen before, do all repetitions until *end*.
 
         Args:
@@ -30,13 +30,13 @@ class Repetitions:
             end: until when nothing else will happen.
 
         Returns:
-            How much time the repetitions take.
+            How many repetitions that were, and the time that each takes.
         """
         values = [(thing, name, getattr(thing, name)) for thing, name in counters]
         before = self._seen.get(state)
         if before is None:
             self._seen[state] = now, values
-            return 0
+            return 0, 0
         then, marks = before
         period = now - then
         steps = [(thing, name, value - old) for (thing, name, old), (_, _, value) in zip(marks, values, strict=True)]
@@ -47,7 +47,7 @@ class Repetitions:
                 times = min(times, int(getattr(thing, name) // -step) - 1)
         self._seen.clear()
         if times < 1:
-            return 0
+            return 0, 0
         for thing, name, step in steps:
             setattr(thing, name, getattr(thing, name) + times * step)
-        return times * period
+        return times, period

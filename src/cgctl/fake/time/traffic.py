@@ -6,6 +6,7 @@ from errno import ESRCH
 from typing import TYPE_CHECKING, Literal
 
 from cgctl.errors import SpecError
+from cgctl.fake import access
 from cgctl.fake.memory import holding
 from cgctl.fake.refusal import refuse
 from cgctl.fake.time.work import Blocked, Call, Transfer
@@ -51,13 +52,13 @@ def sync(thread: Thread) -> None:
             begun = kernel.clock.disks.sync()
         return all(work.left <= 0 for work in begun)
 
-    kernel.give(thread, Blocked(attempt))
+    kernel.give(thread, Blocked(attempt, io=True))
 
 
 def _transfer(thread: Thread, device: str, way: Literal["r", "w"], size: int | str, request: int | str) -> Transfer:
     if not thread.task.alive:
         refuse(ESRCH)
-    numbers = thread.task.kernel.disk(device)
+    numbers = access.disk(thread.task, device, way)
     wanted, each = parse_size(size), parse_size(request, "request")
     if each < 1:
         msg = f"request={request!r}: a request is of 1 byte or more"

@@ -43,9 +43,15 @@ class Stall:
 
 @attrs.define(eq=False)
 class Blocked:
-    """Something that may have to wait for others: it is tried again at every event, and returns whether it is done."""
+    """Something that may have to wait for others.
+
+    Attributes:
+        attempt: tries it again, at every event, and returns whether it is done.
+        io: whether it is disks that are waited for.
+    """
 
     attempt: Callable[[], bool]
+    io: bool = False
 
 
 @attrs.define(eq=False)
