@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from cgctl.controllers import CONTROLLERS, CORE
+from cgctl.controllers import CORE, PRESENCE
 from cgctl.errors import GroupNotFoundError, UnsupportedError
 from cgctl.layout import Hierarchy
 from cgctl.plan import Place
@@ -61,7 +61,7 @@ class Address:
             UnsupportedError: no group can be made in one of them.
         """
         layout = self.system.layout
-        names = [each for name in specs for each in (name, *CONTROLLERS[name].v1)]
+        names = [each for name in specs for each in (name, *PRESENCE[name].v1)]
         directory = self.base.directories.get(layout.unified.label) if layout.unified else None
         if directory is not None and self.system.filesystem.writable(directory):
             names.append(CORE)

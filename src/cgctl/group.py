@@ -15,7 +15,7 @@ from cgctl import delegating, freezing, joined, killing, members
 from cgctl.address import Address
 from cgctl.block import Block
 from cgctl.claim import require_known, set_as_unit, writable
-from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs, parse_swappiness
+from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs
 from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError, shown
 from cgctl.filesystem import execute
 from cgctl.filesystem.kernel import KernelFilesystem
@@ -478,6 +478,8 @@ class Group:
             GroupNotFoundError: the group is not there.
             StepError: it could not take back so much (``EAGAIN``), but maybe a part of it.
         """
+        from cgctl.controllers import parse_swappiness  # noqa: PLC0415 - of a controller, which may not be imported yet
+
         wish = parse_swappiness(swappiness)
         layout = self.system.layout
         if layout.locate("memory") is not layout.unified:

@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from cgctl.controllers import CONTROLLERS, CORE, Controller, Row, Side
+from cgctl.controllers import CONTROLLERS, CORE, PRESENCE, Controller, Row, Side
 from cgctl.formats import FormatError, format_huge_page, parse_words
 from cgctl.mounts import Mount
 
@@ -153,7 +153,7 @@ class Layout:
             if key not in best or _rank(mount) < _rank(best[key]):
                 best[key] = mount
         bound = {controller for mount in best.values() for controller in _bound(mount)}
-        implicit = tuple(name for name, each in CONTROLLERS.items() if each.implicit and name not in bound)
+        implicit = tuple(name for name, each in PRESENCE.items() if each.implicit and name not in bound)
         return cls(
             tuple(_hierarchy(mount, controllers.get(mount.mount_point, ""), implicit) for mount in best.values()),
             page_size,

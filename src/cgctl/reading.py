@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 
 from cgctl.bpf import is_attached
-from cgctl.controllers import CONTROLLERS, Controller, Limits, Row, Side, Stats
+from cgctl.controllers import CONTROLLERS, PRESENCE, Controller, Limits, Row, Side, Stats
 from cgctl.errors import SpecError
 from cgctl.filesystem import Filesystem, read_all
 from cgctl.layout import UNIFIED, Layout
@@ -32,14 +32,14 @@ def controllers_in(filesystem: Filesystem, layout: Layout, places: Places) -> tu
     found: set[str] = set()
     for label, place in places.items():
         if label == UNIFIED:
-            everywhere = (controller for controller in CONTROLLERS.values() if controller.everywhere)
+            everywhere = (CONTROLLERS[name] for name, presence in PRESENCE.items() if presence.everywhere)
             # One that v1 has as well may be there, where the group need not be.
             found.update(controller.name for controller in everywhere if _rows_in(controller, layout, places))
             found.update(filesystem.read(place.file("cgroup.controllers")).decode().split())
             found.update(place.hierarchy.implicit)
         else:
             here = {*place.hierarchy.controllers}
-            found.update(name for name, controller in CONTROLLERS.items() if here.intersection(controller.v1))
+            found.update(name for name, presence in PRESENCE.items() if here.intersection(presence.v1))
     return tuple(name for name in CONTROLLERS if name in found)
 
 

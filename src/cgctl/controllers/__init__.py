@@ -1,30 +1,33 @@
-"""The controllers cgctl knows, one module each, and the table of them."""
+"""The controllers cgctl knows, one module each, and the table of them; each is imported when it is first wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypedDict
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import attrs
 
-from cgctl.controllers import core, cpu, cpuset, devices, dmem, hugetlb, io, memory, misc, net, perf_event, pids, rdma
+from cgctl.controllers._presence import PRESENCE
 from cgctl.controllers._row import CORE, SIZE, SYMBOLS, Clash, Controller, Row, Side
 from cgctl.controllers._values import BYTES, CLASS, USEC
-from cgctl.controllers.core import Core, CoreStats
-from cgctl.controllers.cpu import Cpu, CpuStats
-from cgctl.controllers.cpuset import Cpuset, CpusetStats, Partition
-from cgctl.controllers.devices import DEVICES_DEFAULT, DeviceRule, Devices, DevicesStats
-from cgctl.controllers.dmem import Dmem, DmemStats
-from cgctl.controllers.hugetlb import Hugetlb, HugetlbPages, HugetlbStats
-from cgctl.controllers.io import Io, IoCostModel, IoCostQos, IoDevice, IoMax, IoStats
-from cgctl.controllers.memory import Memory, MemoryEvents, MemoryStat, MemoryStats, SwapEvents, parse_swappiness
-from cgctl.controllers.misc import Misc, MiscStats
-from cgctl.controllers.net import Net, NetStats
-from cgctl.controllers.perf_event import PerfEvent, PerfEventStats
-from cgctl.controllers.pids import Pids, PidsStats
-from cgctl.controllers.rdma import Rdma, RdmaStats
 from cgctl.errors import SpecError
-from cgctl.units import Max, Size
+
+if TYPE_CHECKING:
+    from cgctl.controllers.core import Core, CoreStats
+    from cgctl.controllers.cpu import Cpu, CpuStats
+    from cgctl.controllers.cpuset import Cpuset, CpusetStats, Partition
+    from cgctl.controllers.devices import DEVICES_DEFAULT, DeviceRule, Devices, DevicesStats
+    from cgctl.controllers.dmem import Dmem, DmemStats
+    from cgctl.controllers.hugetlb import Hugetlb, HugetlbPages, HugetlbStats
+    from cgctl.controllers.io import Io, IoCostModel, IoCostQos, IoDevice, IoMax, IoStats
+    from cgctl.controllers.memory import Memory, MemoryEvents, MemoryStat, MemoryStats, SwapEvents, parse_swappiness
+    from cgctl.controllers.misc import Misc, MiscStats
+    from cgctl.controllers.net import Net, NetStats
+    from cgctl.controllers.perf_event import PerfEvent, PerfEventStats
+    from cgctl.controllers.pids import Pids, PidsStats
+    from cgctl.controllers.rdma import Rdma, RdmaStats
+    from cgctl.units import Max, Size
 
 __all__ = [
     "BYTES",
@@ -32,6 +35,7 @@ __all__ = [
     "CONTROLLERS",
     "CORE",
     "DEVICES_DEFAULT",
+    "PRESENCE",
     "SIZE",
     "SYMBOLS",
     "USEC",
@@ -82,10 +86,83 @@ __all__ = [
     "parse_swappiness",
 ]
 
-CONTROLLERS: Final[Mapping[str, Controller]] = {
-    module.CONTROLLER.name: module.CONTROLLER
-    for module in (core, cpuset, cpu, memory, io, hugetlb, pids, devices, net, rdma, misc, dmem, perf_event)
+_HOMES: Final = {
+    "Core": "core",
+    "CoreStats": "core",
+    "Cpu": "cpu",
+    "CpuStats": "cpu",
+    "Cpuset": "cpuset",
+    "CpusetStats": "cpuset",
+    "DEVICES_DEFAULT": "devices",
+    "DeviceRule": "devices",
+    "Devices": "devices",
+    "DevicesStats": "devices",
+    "Dmem": "dmem",
+    "DmemStats": "dmem",
+    "Hugetlb": "hugetlb",
+    "HugetlbPages": "hugetlb",
+    "HugetlbStats": "hugetlb",
+    "Io": "io",
+    "IoCostModel": "io",
+    "IoCostQos": "io",
+    "IoDevice": "io",
+    "IoMax": "io",
+    "IoStats": "io",
+    "Memory": "memory",
+    "MemoryEvents": "memory",
+    "MemoryStat": "memory",
+    "MemoryStats": "memory",
+    "Misc": "misc",
+    "MiscStats": "misc",
+    "Net": "net",
+    "NetStats": "net",
+    "Partition": "cpuset",
+    "PerfEvent": "perf_event",
+    "PerfEventStats": "perf_event",
+    "Pids": "pids",
+    "PidsStats": "pids",
+    "Rdma": "rdma",
+    "RdmaStats": "rdma",
+    "SwapEvents": "memory",
+    "parse_swappiness": "memory",
 }
+"""Name → the module that has it."""
+
+
+if not TYPE_CHECKING:  # a type checker is to know of no other names
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value
+
+
+class _Controllers(Mapping[str, Controller]):
+    """Name → controller, in the order in which limits are written."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Controller] = {}
+
+    def __getitem__(self, name: str) -> Controller:
+        if name not in self._found:
+            if name not in PRESENCE:
+                raise KeyError(name)
+            self._found[name] = import_module(f"{__name__}.{name}").CONTROLLER
+        return self._found[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in PRESENCE
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(PRESENCE)
+
+    def __len__(self) -> int:
+        return len(PRESENCE)
+
+
+CONTROLLERS: Final[Mapping[str, Controller]] = _Controllers()
 """Name → controller, in the order in which limits are written."""
 
 
@@ -155,8 +232,4 @@ def parse_specs(keywords: Mapping[str, Any]) -> dict[str, Any]:
         if name not in CONTROLLERS:
             msg = f"{name}=: there is no such controller; cgctl has {', '.join(CONTROLLERS)}"
             raise SpecError(msg)
-    return {
-        name: controller.parse(keywords[name])
-        for name, controller in CONTROLLERS.items()
-        if keywords.get(name) is not None
-    }
+    return {name: CONTROLLERS[name].parse(keywords[name]) for name in PRESENCE if keywords.get(name) is not None}

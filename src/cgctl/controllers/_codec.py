@@ -78,7 +78,6 @@ class Codec:
         return file, line
 
 
-@attrs.frozen(kw_only=True)
 class Text(Codec):
     """A word, or a sentence, as it is."""
 
@@ -103,7 +102,6 @@ class Count(Codec):
         return MAX if word in {"max", self.unlimited} else int(word)
 
 
-@attrs.frozen(kw_only=True)
 class Bytes(Count):
     """A page-counted size: rounded down to whole pages by the kernel."""
 
@@ -131,7 +129,6 @@ class Number(Codec):
         return max(int(text), 0) // self.divide
 
 
-@attrs.frozen(kw_only=True)
 class Flag(Codec):
     """``0`` or ``1``."""
 
@@ -144,7 +141,6 @@ class Flag(Codec):
         return int(text) != 0
 
 
-@attrs.frozen(kw_only=True)
 class CpuList(Codec):
     """CPU or node numbers, in the kernel's list notation."""
 
@@ -162,7 +158,6 @@ class CpuList(Codec):
         return parse_cpu_list(held) == parse_cpu_list(wanted)
 
 
-@attrs.frozen(kw_only=True)
 class Psi(Codec):
     """Pressure stall information."""
 

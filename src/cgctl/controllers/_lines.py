@@ -56,7 +56,6 @@ class Lines(Codec):
         return MAX if word == "max" or int(word) >= self.unlimited else int(word)
 
 
-@attrs.frozen(kw_only=True)
 class NestedLines(Lines):
     """``NAME KEY=VALUE KEY=VALUE``, one line each; keys that a line does not name stay as they are."""
 
@@ -74,7 +73,6 @@ class NestedLines(Lines):
         return all(held.get(key) == each for key, each in wanted.items())
 
 
-@attrs.frozen(kw_only=True)
 class Events(Lines):
     """``NAME.max COUNT``, one line each."""
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import attrs
 
 from cgctl.controllers._codec import Codec
+from cgctl.controllers._presence import PRESENCE
 from cgctl.controllers._values import Values
 
 __all__ = ["CORE", "SIZE", "SYMBOLS", "Clash", "Controller", "Read", "Row", "Side"]
@@ -153,11 +154,8 @@ class Controller:
         stats: the class of what it tells.
         settings: one row for each attribute of *spec*, or for each part that :attr:`parts` makes of it.
         readings: one row for each attribute of *stats*, likewise.
-        v1: the controllers of v1 that serve it, in the order of need.
         domain: whether a threaded v2 group cannot have it.
         flat: whether v1 keeps its limits in the group alone: those below it are not held by them.
-        everywhere: whether every v2 group has it, without a controller that is to be enabled.
-        implicit: the same, unless it is bound to v1; ``cgroup.controllers`` does not say so.
         parts: spec → attribute of a row → value, where rows are not attributes of the spec.
         whole: the way back, from the values of the rows that are there, for settings.
         whole_stats: likewise, for statistics.
@@ -172,17 +170,24 @@ class Controller:
     stats: type[Any]
     settings: tuple[Row, ...]
     readings: tuple[Row, ...]
-    v1: tuple[str, ...]
     domain: bool = True
     flat: bool = False
-    everywhere: bool = False
-    implicit: bool = False
     parts: Callable[[Any], Mapping[str, Any]] | None = None
     whole: Callable[[Mapping[str, Any]], Any] | None = None
     whole_stats: Callable[[Mapping[str, Any]], Any] | None = None
     looks: Callable[[Any, Read], Iterable[str]] | None = None
     resolved: Callable[[Any, Read], Any] | None = None
     named: Callable[[Any, Callable[[str], str | None]], Any] | None = None
+
+    @property
+    def v1(self) -> tuple[str, ...]:
+        """The controllers of v1 that serve it, in the order of need."""
+        return PRESENCE[self.name].v1
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether every v2 group has it, without a controller that is to be enabled."""
+        return PRESENCE[self.name].everywhere
 
     def row(self, attribute: str) -> Row:
         """Return the settings row of an attribute."""

@@ -102,7 +102,6 @@ class CoreStats:
     frozen_usec: int | None = None
 
 
-@attrs.frozen(kw_only=True)
 class _Type(Codec):
     """Whether a group is threaded; the others' three types are states, which the statistics tell."""
 
@@ -145,7 +144,5 @@ CONTROLLER = Controller(
         _reading("nr_dying_descendants", "stat", Key(key="nr_dying_descendants"), COUNT),
         _reading("frozen_usec", "stat.local", Key(key="frozen_usec"), USEC, since="6.18"),
     ),
-    v1=(),
     domain=False,
-    everywhere=True,
 )

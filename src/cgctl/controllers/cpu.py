@@ -239,7 +239,6 @@ class _CpuMax(Codec):
         return MAX if quota == "max" else int(quota) / int(period)
 
 
-@attrs.frozen(kw_only=True)
 class _Quota(Codec):
     """v1's ``cpu.cfs_quota_us``: meaningful only with the period."""
 
@@ -253,7 +252,6 @@ class _Quota(Codec):
         return MAX if quota < 0 else quota / int(period) if period else None
 
 
-@attrs.frozen(kw_only=True)
 class _Weight(Codec):
     """v2's ``cpu.weight``; an idle group has none, whatever its file reads."""
 
@@ -261,7 +259,6 @@ class _Weight(Codec):
         return None if _idle(texts) else int(text)
 
 
-@attrs.frozen(kw_only=True)
 class _Shares(Codec):
     """v1's ``cpu.shares``, as a weight."""
 
@@ -277,7 +274,6 @@ def _idle(texts: Mapping[str, str]) -> bool:
     return texts.get("cpu.idle", "0").strip() == "1"
 
 
-@attrs.frozen(kw_only=True)
 class _Percent(Codec):
     """``cpu.uclamp.*``: per cent with two decimals."""
 
@@ -317,7 +313,6 @@ _KNOWN: Final = frozenset(
 )
 
 
-@attrs.frozen(kw_only=True)
 class _Unknown(Codec):
     """The keys of ``cpu.stat`` that have no attribute."""
 
@@ -449,6 +444,5 @@ CONTROLLER = Controller(
     stats=CpuStats,
     settings=_SETTINGS,
     readings=_READINGS,
-    v1=("cpu",),
     domain=False,
 )

@@ -132,7 +132,6 @@ def _side(file: str, codec: Any, **more: Any) -> Side:
     return Side(controller="cpuset", file=f"cpuset.{file}", codec=codec, **more)
 
 
-@attrs.frozen(kw_only=True)
 class _List(CpuList):
     """v1's lists, of which an empty one inherits nothing."""
 
@@ -143,7 +142,6 @@ class _List(CpuList):
         return CpuList.encode(self, value, spec)
 
 
-@attrs.frozen(kw_only=True)
 class _Partition(Codec):
     """A partition's type, and whether it holds."""
 
@@ -223,6 +221,5 @@ CONTROLLER = Controller(
     stats=CpusetStats,
     settings=_SETTINGS,
     readings=_READINGS,
-    v1=("cpuset",),
     domain=False,
 )

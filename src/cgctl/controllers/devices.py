@@ -250,7 +250,6 @@ def _lines(verdict: str, these: _Bits, those: _Bits) -> Iterator[str]:
             yield f"{verdict} {DeviceRule(kind, major, minor, ''.join(missing))}"
 
 
-@attrs.frozen(kw_only=True)
 class _Others(Codec):
     """The programs of other owners in ``@devices``."""
 
@@ -323,9 +322,7 @@ CONTROLLER = Controller(
             unit="names",
         ),
     ),
-    v1=("devices",),
     domain=False,
-    everywhere=True,
     looks=_looks,
     resolved=_resolved,
 )

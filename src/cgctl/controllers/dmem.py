@@ -85,5 +85,4 @@ CONTROLLER = Controller(
     stats=DmemStats,
     settings=tuple(_row(name, default="", values=_REGIONS) for name in ("max", "low", "min")),
     readings=(_row("capacity", root=True), _row("current")),
-    v1=("dmem",),
 )

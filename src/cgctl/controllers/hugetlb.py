@@ -131,7 +131,6 @@ class HugetlbStats:
     pages: Mapping[str, HugetlbPages] = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
 class _Limit(Count):
     """A limit; what is beyond any machine is none."""
 
@@ -144,7 +143,6 @@ class _Limit(Count):
         return self.decode(held, {}) == self.decode(wanted, {})
 
 
-@attrs.frozen(kw_only=True)
 class _Failures(Number):
     """v1's two counters, of use and of reservation, as v2's one."""
 
@@ -153,7 +151,6 @@ class _Failures(Number):
         return sum(int(each) for each in texts.values())
 
 
-@attrs.frozen(kw_only=True)
 class _Numa(Number):
     """``total=BYTES N0=BYTES N1=BYTES``; the last line, where v1 has a second one, is that of the subtree."""
 
@@ -247,7 +244,6 @@ CONTROLLER = Controller(
             unit=f"{BYTES}, by node",
         ),
     ),
-    v1=("hugetlb",),
     parts=_parts,
     whole=_whole,
     whole_stats=_whole_stats,

@@ -285,7 +285,6 @@ class MemoryStats:
     pressure: Pressure | None = None
 
 
-@attrs.frozen(kw_only=True)
 class _MemorySwap(Bytes):
     """v1's limit of memory and swap together, as a limit of swap."""
 
@@ -307,7 +306,6 @@ class _MemorySwap(Bytes):
         return MAX if both is MAX or limit is MAX else max(both - limit, 0)
 
 
-@attrs.frozen(kw_only=True)
 class _SoftLimit(Bytes):
     """v1's soft limit as a protection: none of the one is none of the other."""
 
@@ -319,7 +317,6 @@ class _SoftLimit(Bytes):
         return 0 if limit is MAX else limit
 
 
-@attrs.frozen(kw_only=True)
 class _OomControl(Flag):
     """v1's ``memory.oom_control`` as a setting: written as a flag, read as keys."""
 
@@ -335,7 +332,6 @@ class _OomControl(Flag):
 _FAILURES: Final = ("memory.failcnt", "memory.memsw.failcnt")
 
 
-@attrs.frozen(kw_only=True)
 class _V1Events(Codec):
     """v1's counters, as :class:`MemoryEvents`."""
 
@@ -511,5 +507,4 @@ CONTROLLER = Controller(
     stats=MemoryStats,
     settings=_SETTINGS,
     readings=_READINGS,
-    v1=("memory",),
 )

@@ -83,5 +83,4 @@ CONTROLLER = Controller(
         _row("events_max", "events", Events(), since="5.16"),
         _row("events_local_max", "events.local", Events(), since="6.11"),
     ),
-    v1=("misc",),
 )

@@ -119,7 +119,6 @@ class NetStats:
     tx_packets: int | None = None
 
 
-@attrs.frozen(kw_only=True)
 class _Class(Number):
     """A class id that is a packet's priority too."""
 
@@ -134,7 +133,6 @@ class _Class(Number):
         return str(value)
 
 
-@attrs.frozen(kw_only=True)
 class _Counting(Codec):
     """Whether there are counters."""
 
@@ -223,9 +221,7 @@ CONTROLLER = Controller(
         _counter("rx_packets", _PACKETS),
         _counter("tx_packets", _PACKETS),
     ),
-    v1=("net_cls", "net_prio"),
     domain=False,
-    everywhere=True,
     # A new group has a copy of what is set, which does not follow when that changes.
     flat=True,
 )

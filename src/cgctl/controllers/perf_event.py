@@ -41,7 +41,5 @@ CONTROLLER = Controller(
     stats=PerfEventStats,
     settings=(),
     readings=(),
-    v1=("perf_event",),
     domain=False,
-    implicit=True,
 )

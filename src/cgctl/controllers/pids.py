@@ -86,6 +86,5 @@ CONTROLLER = Controller(
             unit=COUNT,
         ),
     ),
-    v1=("pids",),
     domain=False,
 )

@@ -80,5 +80,4 @@ CONTROLLER = Controller(
         _row("events", "events", since="7.2"),
         _row("events_local", "events.local", since="7.2"),
     ),
-    v1=("rdma",),
 )

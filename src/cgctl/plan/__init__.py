@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from cgctl.controllers import CONTROLLERS, SYMBOLS
+from cgctl.controllers import PRESENCE, SYMBOLS
 from cgctl.errors import UnsupportedError
 from cgctl.layout import Hierarchy, Layout
 from cgctl.plan import settings, tree
@@ -177,7 +177,7 @@ def _threaded(request: Request) -> bool:
 
 
 def _require(layout: Layout, name: str) -> None:
-    if CONTROLLERS[name].everywhere or any(layout.locate(each) for each in (name, *CONTROLLERS[name].v1)):
+    if PRESENCE[name].everywhere or any(layout.locate(each) for each in (name, *PRESENCE[name].v1)):
         return
     reason = f"it is in no mounted hierarchy (mounted: {layout}); mount it, or boot with cgroup_enable={name}"
     raise UnsupportedError(f"controller {name}", reason)

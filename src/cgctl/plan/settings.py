@@ -10,7 +10,6 @@ from typing import Any
 import attrs
 
 from cgctl.controllers import CONTROLLERS, CORE, SYMBOLS, Clash, Controller, Row, Side
-from cgctl.controllers.cpu import check_burst
 from cgctl.errors import SpecError, UnsupportedError
 from cgctl.layout import Hierarchy, Layout
 from cgctl.plan.order import ordered
@@ -325,4 +324,6 @@ def _consistent(controller: Controller, wanted: Any, targets: Mapping[str, Any])
     if "weight" in targets and wanted.idle:
         msg = f"cpu.weight={wanted.weight}: the group is idle (cpu.idle=1) and has no weight; set idle=False with it"
         raise SpecError(msg)
+    from cgctl.controllers.cpu import check_burst  # noqa: PLC0415 - it is imported by who asks for it
+
     check_burst(wanted)

@@ -223,7 +223,6 @@ CONTROLLER = Controller(
     stats=IoStats,
     settings=_SETTINGS,
     readings=_READINGS,
-    v1=("blkio",),
     flat=True,
     parts=_parts,
     whole=_whole,

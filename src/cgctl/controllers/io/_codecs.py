@@ -58,7 +58,6 @@ def _written(lines: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"{device} {rest}" for device, rest in lines)
 
 
-@attrs.frozen(kw_only=True)
 class _Lines(Codec):
     """A file with a line for each device, of which only those that change are written."""
 
@@ -131,7 +130,6 @@ class MaxLines(_Lines):
         return all(there.get(key, "max") == value for key, value in keys(wanted).items())
 
 
-@attrs.frozen(kw_only=True)
 class BfqWeight(Codec):
     """v1's ``blkio.bfq.weight``, on the scale of ``io.weight``."""
 

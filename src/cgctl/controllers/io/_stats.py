@@ -87,7 +87,6 @@ def named(stats: IoStats, name: Callable[[str], str | None]) -> IoStats:
     return attrs.evolve(stats, devices=devices)
 
 
-@attrs.frozen(kw_only=True)
 class IoStat(Codec):
     """``io.stat``: ``DEVICE KEY=VALUE KEY=VALUE``."""
 
@@ -105,7 +104,6 @@ def _device(told: Mapping[str, str]) -> IoDevice:
     return IoDevice(**values, extra={key: value for key, value in told.items() if key not in known})
 
 
-@attrs.frozen(kw_only=True)
 class V1Counters(Codec):
     """v1's counters: ``DEVICE Read NUMBER``, one file for bytes and one for operations, by throttle and by BFQ."""
 
