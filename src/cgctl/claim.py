@@ -94,8 +94,10 @@ def set_as_unit(address: Address, specs: Mapping[str, Any]) -> bool:
         UnsupportedError: systemd has no such limit, or will not.
     """
     found = _looked_at(address)
+    if found is None:
+        return False
     address.require()
-    if found is None or not is_unit(address.system.filesystem, *found):
+    if not is_unit(address.system.filesystem, *found):
         return False
     from cgctl.systemd.bus import Bus  # noqa: PLC0415 - few need it
     from cgctl.systemd.scope import set_limits, unit_at  # noqa: PLC0415 - the same

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
-
-import attrs
 
 from cgctl import delegating, freezing, joined, killing, members
 from cgctl.address import Address
@@ -72,6 +70,11 @@ class Group:
 
     name: str
     specs: Mapping[str, Any]
+    _parent: Group | None = None
+    _absolute: bool = False
+    _parts: tuple[str, ...] = ()
+    _join: bool = True
+    _on_exit: Literal["kill", "wait", "keep"] = "kill"
 
     def __init__(
         self,
@@ -94,23 +97,27 @@ class Group:
         if on_exit not in _ON_EXIT:
             msg = f"on_exit={on_exit!r}: not a way to leave; give 'kill', 'wait' or 'keep'"
             raise SpecError(msg)
-        self.name = name
-        self.specs = parse_specs(controllers)
+        self._begin(name, parse_specs(controllers), system or (parent.system if parent else None), self._find)
         self._parent = parent
-        self._system = system or (parent.system if parent else None)
         self._absolute = absolute
         self._parts = parts
         self._join = join
         self._on_exit = on_exit
-        self._existence = Existence(self._find, self.specs, exist_ok)
+        self._existence.exist_ok = exist_ok
+
+    def _begin(self, name: str, specs: Mapping[str, Any], system: System | None, where: Callable[[], Address]) -> None:
+        self.name = name
+        self.specs = specs
+        self._system = system
+        self._existence = Existence(where, specs, exist_ok=False)
         self._block: Block | None = None
 
     @classmethod
     def at(cls, address: Address) -> Group:
         """Return the object of a group whose place is known, such as one that was found."""
-        # Others' groups may have names that ours may not.
-        group = cls("found", system=address.system)
-        group.name, group._existence.where = address.name, lambda: address
+        # Others' groups may have names that ours may not, so nothing is checked.
+        group = cls.__new__(cls)
+        group._begin(address.name, {}, address.system, lambda: address)  # noqa: SLF001 - it is one of these
         return group
 
     def __repr__(self) -> str:
@@ -176,7 +183,7 @@ class Group:
         for place in address.require().values():
             with self._vanishing():
                 names.update(self.system.filesystem.listdir(place.directory))
-        return [Group.at(attrs.evolve(address, parts=(*address.parts, name))) for name in sorted(names)]
+        return [Group.at(Address(address.system, address.base, (*address.parts, name))) for name in sorted(names)]
 
     def walk(self) -> Iterator[Group]:
         """Yield all groups below, parents before children.
@@ -232,8 +239,7 @@ class Group:
         """
         address, specs = self.address, parse_specs(controllers)
         if not set_as_unit(address, specs):
-            writable(address)
-            extend(address, specs)
+            extend(address, writable(address), specs)
         return self.limits()
 
     def limits(self) -> Limits:

@@ -14,14 +14,12 @@ import attrs
 
 from cgctl import claim, killing, members, owning
 from cgctl.address import Address
-from cgctl.controllers import CONTROLLERS
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
 from cgctl.filesystem import Filesystem, execute, read_all, remove_tree, satisfy
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.layout import UNIFIED
 from cgctl.marks import SUPERVISOR, SUPERVISOR_MARK
 from cgctl.plan import Mkdir, Place, Plan, Request, Rmdir, Snapshot
-from cgctl.reading import controllers_in
 
 __all__ = ["Existence", "doors", "extend", "planned"]
 
@@ -218,19 +216,22 @@ def _guard(mark: bytes, directories: list[str], above: list[str]) -> int:
     return guarding.guard(mark, directories, above)
 
 
-def extend(address: Address, specs: Mapping[str, Any]) -> None:
+def extend(address: Address, before: Mapping[str, Place], specs: Mapping[str, Any]) -> None:
     """Change a group's limits; where that takes it into another hierarchy, its processes follow.
 
+    Args:
+        address: the group.
+        before: where it is: hierarchy label → place.
+        specs: controller → spec.
+
     Raises:
-        GroupNotFoundError: the group is not there.
+        GroupNotFoundError: the group is not there any more.
         UnsupportedError: this layout cannot have what is asked.
         StepError: the kernel refused.
     """
     filesystem = address.system.filesystem
-    before = address.require()
-    held = {name: CONTROLLERS[name].spec() for name in controllers_in(filesystem, address.system.layout, before)}
-    added = {p.hierarchy.label: p for p in address.planned(held | dict(specs)) if p.hierarchy.label not in before}
-    with owning.steady(address):
+    added = {p.hierarchy.label: p for p in address.planned(specs) if p.hierarchy.label not in before}
+    with owning.steady(address) if _takes_controllers(address, specs) else nullcontext():
         try:
             steps, _ = planned(address, (*added.values(), *before.values()), specs)
         except UnsupportedError:
@@ -238,8 +239,10 @@ def extend(address: Address, specs: Mapping[str, Any]) -> None:
             address.require()
             raise
         execute(filesystem, steps, owning.marks(owning.mark_of(filesystem, before.values())))
+    if not added:
+        return
     targets = {label: directory for label, directory in doors(address).items() if label in added}
-    for _round in range(_TRIES if added else 0):
+    for _round in range(_TRIES):
         missed = members.pids(filesystem, before) - members.pids(filesystem, added)
         for pid in missed:
             _move(filesystem, pid, targets)

@@ -34,7 +34,9 @@ def controllers_in(filesystem: Filesystem, layout: Layout, places: Places) -> tu
         if label == UNIFIED:
             everywhere = (CONTROLLERS[name] for name, presence in PRESENCE.items() if presence.everywhere)
             # One that v1 has as well may be there, where the group need not be.
-            found.update(controller.name for controller in everywhere if _rows_in(controller, layout, places))
+            found.update(
+                controller.name for controller in everywhere if _present(controller, layout, tuple(places)).settings
+            )
             found.update(filesystem.read(place.file("cgroup.controllers")).decode().split())
             found.update(place.hierarchy.implicit)
         else:
@@ -69,8 +71,7 @@ def read_limits(filesystem: Filesystem, layout: Layout, places: Places) -> Limit
     specs = {}
     answers: set[bytes | int] = set()
     for name in controllers_in(filesystem, layout, places):
-        known = layout.controller(name)
-        controller = attrs.evolve(known, settings=_rows_in(known, layout, places))
+        controller = _present(layout.controller(name), layout, tuple(places))
         snapshot = Snapshot(read_all(filesystem, files(controller.settings, layout, lambda home: places[home.label])))
         specs[name] = held_spec(controller, layout, snapshot, lambda home: places[home.label])
         answers.update(snapshot.values.values())
@@ -97,9 +98,11 @@ def _require(filesystem: Filesystem, places: Places) -> None:
         raise refused
 
 
-def _rows_in(controller: Controller, layout: Layout, places: Places) -> tuple[Row, ...]:
-    """Return the rows of the settings whose files are in a hierarchy in which the group is."""
-    return tuple(row for row in controller.settings if (found := layout.select(row)) and found[0].label in places)
+@remembered
+def _present(controller: Controller, layout: Layout, labels: tuple[str, ...]) -> Controller:
+    """Return a controller with the rows of the settings whose files are in a hierarchy in which the group is."""
+    rows = (row for row in controller.settings if (found := layout.select(row)) and found[0].label in labels)
+    return attrs.evolve(controller, settings=tuple(rows))
 
 
 def read_stats(filesystem: Filesystem, layout: Layout, places: Places, names: Iterable[str]) -> Stats:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cgctl.controllers import Cpu, Memory
+from cgctl.controllers import Cpu, Io, Memory
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
 from cgctl.filesystem import Filesystem, Lock, execute, read_all, remove_tree, satisfy
 from cgctl.filesystem.execute import attempt
@@ -180,9 +180,15 @@ class TestSatisfy:
         """What was worked out for one is right for the next, of another name, limit, depth or place."""
         learnt: dict[str, bytes | int] = {}
         machine = Machine(layout)
-        machine.make("own", memory=MAX, cpu=MAX, cpuset="0-1", pids=MAX)
+        io: dict[str, Any] = {"io": Io(weight=200)} if layout is V2 else {}
+        machine.make("own", memory=MAX, cpu=MAX, cpuset="0-1", pids=MAX, **io)
         wishes: list[dict[str, Any]] = [{}, {"memory": "1M"}, {"memory": Memory(max="1M", swap_max=0)}, {"cpu": 0.5}]
-        wishes += [{"cpuset": "1"}, {"cpuset": "0", "memory": "2M"}, {"pids": 5, "cpu": Cpu(max=2, burst_usec=1000)}]
+        wishes += [
+            io,
+            {"cpuset": "1"},
+            {"cpuset": "0", "memory": "2M"},
+            {"pids": 5, "cpu": Cpu(max=2, burst_usec=1000)},
+        ]
         for name in ("a", "b", "c/d", "c/e", "c/f/g"):
             for base in ("", "/own"):
                 for wish in wishes:

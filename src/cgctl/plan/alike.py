@@ -6,7 +6,7 @@ worked out for a stand-in, remembered, and brought to the place where it is want
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from errno import ENOENT
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from cgctl.plan.settings import where_accounted
 __all__ = ["for_new"]
 
 _STAND_IN: Final = "new"
+_PATHS: Final = ("path", "instead", "undo_path")
 
 Where = tuple[tuple[str, str, tuple[str, ...]], ...]
 """Of each place: the hierarchy's label, the base, and the name without its last component."""
@@ -32,15 +33,14 @@ class _Recipe:
     """Steps for a stand-in.
 
     Attributes:
-        steps: each with the index of the place that it is in, or -1, and its path from there.
+        steps: what makes each of them, given the group's directories.
     """
 
-    steps: tuple[tuple[int, str, Step], ...]
+    steps: tuple[Callable[[tuple[str, ...]], Step], ...]
 
-    def at(self, directories: tuple[str, ...]) -> Iterator[Step]:
-        """Yield the steps for a group that has these directories."""
-        for index, path, step in self.steps:
-            yield step if index < 0 else _moved(step, directories[index] + path)
+    def at(self, directories: tuple[str, ...]) -> Plan:
+        """Return the plan for a group that has these directories."""
+        return Plan(tuple([make(directories) for make in self.steps]))
 
 
 def for_new(request: Request, snapshot: Snapshot) -> frozenset[str] | Plan | None:
@@ -64,7 +64,7 @@ def for_new(request: Request, snapshot: Snapshot) -> frozenset[str] | Plan | Non
         )
     except CgctlError:  # to be raised again with the group's own name
         return None
-    return Plan(tuple(answer.at(directories))) if isinstance(answer, _Recipe) else answer
+    return answer.at(directories) if isinstance(answer, _Recipe) else answer
 
 
 @remembered
@@ -91,17 +91,19 @@ def _worked_out(
         if others := frozenset(path for path in paths if not path.startswith(own)):
             return others
         snapshot = snapshot.merged(dict.fromkeys(paths, ENOENT))
-    return _Recipe(tuple(_parted(step, places) for step in plan(request, snapshot)))
+    return _Recipe(tuple(_maker(step, places) for step in plan(request, snapshot)))
 
 
-def _moved(step: Any, path: str) -> Step:
-    moved: Step = attrs.evolve(step, path=path)
-    return moved
-
-
-def _parted(step: Step, places: tuple[Place, ...]) -> tuple[int, str, Step]:
-    path = getattr(step, "path", "")
+def _maker(step: Any, places: tuple[Place, ...]) -> Callable[[tuple[str, ...]], Step]:
+    """Return what makes a step for a group that has other directories."""
+    kind, values = type(step), {each.name: getattr(step, each.name) for each in attrs.fields(type(step))}
     for index, place in enumerate(places):
-        if path == place.directory or path.startswith(f"{place.directory}/"):
-            return index, path.removeprefix(place.directory), step
-    return -1, path, step
+        below = f"{place.directory}/"
+        own = {
+            name: values.pop(name).removeprefix(place.directory)
+            for name in _PATHS
+            if f"{values.get(name, '')}/".startswith(below)
+        }
+        if own:
+            return lambda directories: kind(**{name: directories[index] + path for name, path in own.items()}, **values)
+    return lambda _directories: step

@@ -1,0 +1,56 @@
+"""What others take for a group with the same three limits: a tool's commands, or another library in this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+
+from measuring import Spread, interleaved
+from pairs import name_of
+
+_NULL = subprocess.DEVNULL
+
+
+def _run(*argv: str) -> None:
+    subprocess.run(argv, check=True, stdin=_NULL, stdout=_NULL, stderr=_NULL)
+
+
+def _libcgroup() -> None:
+    """Make, limit and remove by libcgroup's tools."""
+    name = name_of("libcgroup")
+    _run("cgcreate", "-g", f"memory,cpu,pids:{name}")
+    try:
+        _run("cgset", "-r", "pids.max=64", name)
+    finally:
+        _run("cgdelete", "-g", f"memory,cpu,pids:{name}")
+
+
+def _cgctl_command() -> None:
+    """Do the same by cgctl's own command line."""
+    name = name_of("command")
+    _run("cgctl", "set", name, "pids.max=64")
+
+
+PEERS: dict[str, tuple[str, Callable[[], None]]] = {
+    "libcgroup's cgcreate, cgset, cgdelete": ("cgcreate", _libcgroup),
+}
+"""Name → the program that has to be there, and what is done."""
+
+
+def measured(rounds: int) -> tuple[dict[str, Spread], dict[str, str]]:
+    """Measure those that are there; return also why the others were left out."""
+    found, left_out = {}, {}
+    for name, (program, case) in PEERS.items():
+        if shutil.which(program) is None:
+            left_out[name] = f"no {program} on PATH"
+            continue
+        try:
+            case()
+        except (OSError, subprocess.CalledProcessError) as error:
+            left_out[name] = str(error)
+        else:
+            found[name] = case
+    # They are processes: their processor time is not this one's, so the time that passed is what counts.
+    return interleaved(found, max(3, min(rounds, 20)), 1) if found and os.name == "posix" else {}, left_out
