@@ -102,7 +102,9 @@ def test_without_the_right_to(name: str, make: Make) -> None:
     told = scripts.run(
         """
         import attrs
-        from cgctl.bpf import files  # before the interpreter's own files may be out of reach
+        # Before the interpreter's own files may be out of reach.
+        import cgctl.bpf.files, cgctl.controllers, cgctl.group
+        [*cgctl.controllers.CONTROLLERS.values()]
         unified = cgctl.System.detect().layout.unified.mount_point
         name = sys.argv[1]
         os.mkdir(f"{unified}/{name}/own")

@@ -227,7 +227,9 @@ class TestPrograms:
         group = make(net=Net(mark=7, accounting=True))
         facts = scripts.run(
             """
-            import cgctl.bpf.files  # whose Python that user may not read, maybe
+            # Before the interpreter's own files may be out of reach.
+            import cgctl.bpf.files, cgctl.controllers, cgctl.group
+            [*cgctl.controllers.CONTROLLERS.values()]
             os.setgroups([]); os.setgid(65534); os.setuid(65534)
             group = cgctl.Group(sys.argv[1])
             tell(stats=repr(group.stats().net), mark=repr(group.limits().net.mark))
