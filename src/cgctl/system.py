@@ -7,10 +7,11 @@ that is on the caller already is escaped.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from cgctl.group import Group
     from cgctl.launching import Launcher
 
-__all__ = ["Base", "System", "check_slice", "default_system"]
+__all__ = ["Base", "System", "check_slice", "default_system", "standing_in"]
 
 _HUGE_PAGES: Final = "/sys/kernel/mm/hugepages"
 _SLICE: Final = re.compile(r"[\w:.\\@-]+\.slice")
@@ -191,10 +192,23 @@ class System:
 
 _cache: dict[tuple[int, int], System] = {}
 _cache_lock = threading.Lock()
+_standing_in: list[System] = []
+
+
+@contextlib.contextmanager
+def standing_in(system: System) -> Iterator[None]:
+    """Have a system be the default one for a block, in all threads: for programs that are all about one machine."""
+    _standing_in.append(system)
+    try:
+        yield
+    finally:
+        _standing_in.remove(system)
 
 
 def default_system() -> System:
-    """Return this machine, looked at once for each mount namespace and mount table size."""
+    """Return this machine, looked at once for each mount namespace and mount table size; or what stands in for it."""
+    if _standing_in:
+        return _standing_in[-1]
     namespace = os.stat("/proc/thread-self/ns/mnt").st_ino
     with _cache_lock:
         key = (namespace, os.getpid())

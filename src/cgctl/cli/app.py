@@ -15,6 +15,7 @@ import cgctl
 from cgctl.cli.doctor import doctor
 from cgctl.cli.enter import enter
 from cgctl.cli.groups import add, create, freeze, kill, rm, thaw
+from cgctl.cli.in_memory import chosen, require_possible
 from cgctl.cli.limits import plan, set_limits
 from cgctl.cli.look import stat, tree
 from cgctl.cli.namespaces import ns
@@ -50,7 +51,9 @@ def execute(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="surrogateescape")  # names of groups are bytes, as names of files are
     of_run = {*arguments[:1]} & {"enter", "run"}
     try:
-        status = cli.main(list(arguments), prog_name="cgctl", standalone_mode=False)
+        require_possible(*arguments[:1] or [""])
+        with chosen():
+            status = cli.main(list(arguments), prog_name="cgctl", standalone_mode=False)
         sys.stdout.flush()
     except click.Abort as error:  # what click makes of ^C
         raise KeyboardInterrupt from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import psutil
@@ -12,7 +11,7 @@ import psutil
 import cgctl
 from cgctl import claim, members
 from cgctl.address import Address
-from cgctl.cli.checks import Bench, Finding, failure
+from cgctl.cli.checks import Bench, Finding, failure, is_there
 from cgctl.layout import Hierarchy
 from cgctl.systemd.delegation import Writer, cgroup_namespace, in_charge, managed
 
@@ -123,7 +122,7 @@ def _others(system: cgctl.System) -> list[int]:
     hierarchy = system.layout.unified
     directory = system.own_directories()[0].get(hierarchy.label) if hierarchy else None
     # The real root, which alone has no type, may hold processes beside enabled controllers.
-    if directory is None or not Path(directory, "cgroup.type").exists():
+    if directory is None or not is_there(system.filesystem, f"{directory}/cgroup.type"):
         return []
     own = psutil.Process()
     mine = {own.pid, *(child.pid for child in own.children(recursive=True))}

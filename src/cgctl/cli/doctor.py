@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 import cgctl
-from cgctl.cli import chain, checks, machine, trials
+from cgctl.cli import chain, checks, in_memory, machine, trials
 from cgctl.cli.checks import Bench, Check, Finding
 from cgctl.cli.output import JSON_OPTION, print_json, print_table
 from cgctl.cli.prune import report
@@ -37,6 +37,19 @@ CHECKS: Final[tuple[Check, ...]] = (
     trials.launch,
 )
 """All checks, in the order in which they are told."""
+IN_MEMORY: Final[tuple[Check, ...]] = (
+    in_memory.versions,
+    checks.hierarchies,
+    checks.controllers,
+    checks.own_group,
+    checks.base,
+    chain.place,
+    trials.group,
+    trials.swap,
+    trials.freeze_and_kill,
+    trials.launch,
+)
+"""Those of a machine in memory; the others look at this one."""
 
 
 @click.command()
@@ -57,7 +70,8 @@ def doctor(*, prune: bool, dry_run: bool, as_json: bool) -> int:
     if dry_run:
         raise click.UsageError("--dry-run is for --prune")
     with _bench() as bench:
-        findings = [finding for check in CHECKS for finding in check(bench)]
+        checks_here = CHECKS if in_memory.machine() is None else IN_MEMORY
+        findings = [finding for check in checks_here for finding in check(bench)]
     works = all(finding.ok for finding in findings if finding.required)
     if as_json:
         print_json({"works": works, "findings": findings})
@@ -78,7 +92,7 @@ def _bench() -> Iterator[Bench]:
     system = trial = trouble = None
     with ExitStack() as made:
         try:
-            system = cgctl.System.detect()
+            system = in_memory.look()
             trial = made.enter_context(cgctl.Group(f"cgctl-doctor-{os.getpid()}", memory="64M", pids=8, join=False))
         except cgctl.CgctlError as error:
             trouble = error

@@ -10,6 +10,7 @@ import attrs
 import click
 
 import cgctl
+from cgctl.cli import in_memory
 from cgctl.cli.output import (
     JSON_OPTION,
     human_duration,
@@ -38,7 +39,7 @@ _IO_COUNTS: Final = ("rios", "wios", "dios")
 def tree(group: str | None, *, as_json: bool) -> None:
     """Show the groups below the base, or GROUP and those below it: processes, memory in use and its limit."""
     if group is None:
-        system = cgctl.System.detect()
+        system = in_memory.look()
         title, nodes = f"base: {system.base.origin}", _nodes(system.groups(), "")
     else:
         top = cgctl.Group(group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import cgctl
+from cgctl.cli import in_memory
 from cgctl.cli.output import print_json, print_table, shown
 from cgctl.owner.orphans import Found, prune
 
@@ -13,7 +13,7 @@ __all__ = ["report"]
 
 def report(*, dry_run: bool, as_json: bool) -> int:
     """Prune all hierarchies, or only look, and tell what was found; return the exit status."""
-    system = cgctl.System.detect()
+    system = in_memory.look()
     roots = [each.mount_point for each in system.layout.hierarchies if not each.name and not each.read_only]
     found = prune(system.filesystem, roots, dry_run=dry_run)
     clean = all(each.removed for each in found if each.orphan)

@@ -14,6 +14,7 @@ import attrs
 import click
 
 import cgctl
+from cgctl.cli import in_memory
 from cgctl.cli.options import limit_options, limits_of
 from cgctl.cli.output import complain
 from cgctl.cli.process_options import process_options, started_how
@@ -119,14 +120,15 @@ class _Job:
 
     def run(self, signals: Signals) -> Outcome:
         """Run it to its end."""
-        began = time.monotonic_ns()
+        clock = in_memory.look().filesystem.monotonic if in_memory.machine() else time.monotonic
+        began = clock()
         with self._started() as process:
             try:
-                timed_out = supervise(process, signals, self.timeout, self.grace, on_terminal=self._is_on_terminal())
+                timed_out = self._supervise(process, signals)
             except BaseException:
                 process.kill()
                 raise
-            wall_usec = (time.monotonic_ns() - began) // 1000
+            wall_usec = round((clock() - began) * 1e6)
             return Outcome(
                 command=self.command,
                 group=self.name or process.group.name,
@@ -137,6 +139,11 @@ class _Job:
                 limits=parse_specs(self.limits),
                 stats=process.stats,
             )
+
+    def _supervise(self, process: Process, signals: Signals) -> bool:
+        if in_memory.machine() is not None:
+            return in_memory.supervise(process, self.timeout, self.grace)
+        return supervise(process, signals, self.timeout, self.grace, on_terminal=self._is_on_terminal())
 
     def _is_on_terminal(self) -> bool:
         """Tell whether a ^C reaches the command without us: a session of its own hides it, but not its reaper."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 
 import cgctl
-from cgctl.cli.checks import Bench, Finding, failure
+from cgctl.cli.checks import Bench, Finding, failure, is_there
 from cgctl.cli.output import human_duration
 
 __all__ = ["freeze_and_kill", "group", "launch", "swap"]
@@ -98,5 +97,6 @@ def _verb(name: str, how: str, verb: Callable[[], object]) -> Iterator[Finding]:
 def _file(trial: cgctl.Group, *names: str) -> str:
     """Return the first of these files that the group has."""
     directories = trial.paths().values()
-    there = (name for name in names if any(os.path.exists(f"{directory}/{name}") for directory in directories))
+    filesystem = trial.system.filesystem
+    there = (name for name in names if any(is_there(filesystem, f"{directory}/{name}") for directory in directories))
     return next(there, "signals, one process at a time")

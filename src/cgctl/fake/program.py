@@ -42,7 +42,7 @@ class Streams:
     """Where a program's input comes from, and where its output goes.
 
     Attributes:
-        read: returns all that there is to read; called when the program begins.
+        read: returns all that there is to read; called when the program first looks at its input.
         out: takes what it writes.
         err: the same, of its standard error.
     """
@@ -60,23 +60,13 @@ class ProgramTask(Task):
         env: its environment.
         cwd: where it was started.
         hostname: what it sees as the machine's name; ``None`` is the machine's own.
-        stdin: what it is given to read, as text; as bytes it is ``stdin.buffer``.
         stdout: where it writes text; bytes go to ``stdout.buffer``.
         stderr: the same.
     """
 
     __slots__ = (
-        "_program",
-        "_steps",
-        "_streams",
-        "_waits",
-        "args",
-        "cwd",
-        "env",
-        "hostname",
-        "stderr",
-        "stdin",
-        "stdout",
+        *("_program", "_stdin", "_steps", "_streams", "_waits"),
+        *("args", "cwd", "env", "hostname", "stderr", "stdout"),
     )
 
     def __init__(
@@ -90,11 +80,18 @@ class ProgramTask(Task):
         self._program: Program | None = None
         self._steps: Generator[Any, Any, int | None] | None = None
         self._waits: Any = None
+        self._stdin: io.TextIOWrapper | None = None
+
+    @property
+    def stdin(self) -> io.TextIOWrapper:
+        """What it is given to read, as text; as bytes it is ``stdin.buffer``."""
+        if self._stdin is None:
+            self._stdin = _text(io.BytesIO(self._streams.read()))
+        return self._stdin
 
     def load(self, program: Program, streams: Streams) -> None:
         """Make it the process of a program, which is yet to begin."""
         self._program, self._streams = program, streams
-        self.stdin = _text(io.BytesIO())
         self.stdout, self.stderr = _text(_Out(self, streams.out)), _text(_Out(self, streams.err))
 
     # --- what a program does ----------------------------------------------------------------------------------------
@@ -184,7 +181,6 @@ class ProgramTask(Task):
         """Run it; return its status if that was the end."""
         if self._program is not None:
             program, self._program = self._program, None
-            self.stdin = _text(io.BytesIO(self._streams.read()))
             result = program(self)
             self.go_on()
             # What a function has begun to do is done before its end.

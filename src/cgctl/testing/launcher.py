@@ -50,8 +50,9 @@ class MemoryLauncher:
             UnsupportedError: it is one of the keywords for it.
         """
         del program
-        for name in keywords.keys() - _TAKEN:
-            raise _not_in_memory(name)
+        for name, value in keywords.items():
+            if name not in _TAKEN and not _asks_nothing(name, value):
+                raise _not_in_memory(name)
         sandbox = keywords.get("sandbox") or Sandbox()
         for field in attrs.fields(Sandbox):
             if field.name not in _SANDBOX and getattr(sandbox, field.name) != getattr(Sandbox(), field.name):
@@ -60,7 +61,7 @@ class MemoryLauncher:
     def start(self, program: Any, leaf: Leaf, keywords: dict[str, Any]) -> Process:
         """Start a program in its leaf; it begins at once, or when all that it reads from a pipe was written."""
         run, args = self._find(program)
-        given = _Given(**{name: value for name, value in keywords.items() if name not in {"sandbox", "timeout"}})
+        given = _Given(**{name: keywords[name] for name in attrs.fields_dict(_Given) if name in keywords})
         pipes = given.pipes()
         task = self._born(run, leaf, given.streams(pipes))
         task.args, task.cwd, task.env = args, given.directory(), given.environment()
@@ -151,9 +152,7 @@ class _Given:
 def _source(wanted: Any, pipe: Pipe | None) -> Callable[[], bytes]:
     if pipe is not None:
         return pipe.take
-    if wanted is None or wanted == DEVNULL:  # the caller's own is not read by who may be one of many
-        return bytes
-    return lambda: _read(wanted)
+    return bytes if wanted == DEVNULL else lambda: _read(0 if wanted is None else wanted)
 
 
 def _read(wanted: Any) -> bytes:
@@ -195,6 +194,11 @@ def _write(file: Any, data: bytes) -> None:
         file.flush()
         below.write(data)
     file.flush()
+
+
+def _asks_nothing(name: str, value: Any) -> bool:
+    """Tell whether a keyword has the value that it has when it is not given."""
+    return value is None or value is False or value in {"umask": (-1,)}.get(name, ((), {}, []))
 
 
 def _not_in_memory(name: str) -> UnsupportedError:
