@@ -13,6 +13,7 @@ from cgctl.fake import layouts, proc
 from cgctl.fake.faults import Fault, Faults, Operation
 from cgctl.fake.layouts import ROOT, Layout, Mounted
 from cgctl.fake.memory import holding
+from cgctl.fake.owners import Owners
 from cgctl.fake.processes import Processes
 from cgctl.fake.profile import Profile, profile
 from cgctl.fake.program import Program, Programs, ProgramTask, Streams
@@ -59,6 +60,7 @@ class FakeKernel:
         processes: what is done with them.
         clock: the time, which passes only in :meth:`advance`, :meth:`advance_until`, :meth:`wait` and :meth:`sleep`.
         programs: those that run.
+        owners: whose groups, files and processes are.
         mutex: held while anything is looked at or changed.
 
     Raises:
@@ -107,6 +109,7 @@ class FakeKernel:
         self.processes = Processes(self)
         self.programs = Programs()
         self._faults = Faults(self)
+        self.owners = Owners()
         self.caller: Task = self.processes.make(None, {tree: tree.root for tree in self.trees}, pid=caller)
 
     def __repr__(self) -> str:
@@ -129,6 +132,7 @@ class FakeKernel:
             if not path.startswith(f"{ROOT}/"):
                 return proc.read(self, path).encode()
             group, name, mode = self._file(path)
+            self.owners.vet_file(group, name, mode, writing=False)
             if not mode & _READABLE:
                 refuse(EINVAL)
             reader = READ[group.tree.version].get(name)
@@ -142,6 +146,7 @@ class FakeKernel:
                 proc.read(self, path)
                 refuse(EINVAL)
             group, name, mode = self._file(path)
+            self.owners.vet_file(group, name, mode, writing=True)
             if not data:
                 return
             if len(data) > _MOST_WRITTEN:
@@ -150,7 +155,10 @@ class FakeKernel:
             if writer is None or not mode & _WRITABLE:
                 refuse(EINVAL)
             text = data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+            before = group.control
             held = writer(group, text)
+            if group.control is not before:
+                self.owners.enabled(group, group.control - before)
             if held is not None:
                 group.values[name] = held
             self._changed.notify_all()
@@ -161,7 +169,10 @@ class FakeKernel:
             self._faults.meet("mkdir", path)
             above, _, name = path.rpartition("/")
             parent = self.group_at(above)
+            if not self._has(parent, name):
+                self.owners.vet_directory(parent)
             child = parent.mkdir(name)
+            self.owners.made(child)
             child.xattrs.update(marks)
             if child.tree.version == 1:
                 self._inherit(child)
@@ -183,14 +194,22 @@ class FakeKernel:
             self._faults.meet("rmdir", path)
             above, _, name = path.rpartition("/")
             parent = self.group_at(above) if above.startswith(ROOT) else None
+            if parent and self._has(parent, name):
+                self.owners.vet_directory(parent)
             if parent and name not in parent.children and parent.interface(name):
                 refuse(ENOTDIR)
             self.remove(self.group_at(path))
+
+    @staticmethod
+    def _has(parent: Group, name: str) -> bool:
+        """Tell whether a directory has something of this name: that is seen before whose it is."""
+        return name in parent.children or parent.interface(name) is not None
 
     def remove(self, group: Group) -> None:
         """Remove a group, if it is empty, with all that is kept of it."""
         group.rmdir()
         holding.reparent(group)
+        self.owners.forget(group)
         self.device_states.pop(group, None)
         self.known_disks.pop(group, None)
 
@@ -208,6 +227,7 @@ class FakeKernel:
             task = self.tasks.get(pid)
             if task is None:
                 refuse(ESRCH)
+            self.owners.vet_signal(task)
             if number:
                 self.processes.kill(task, number)
 
@@ -243,11 +263,14 @@ class FakeKernel:
     def setxattr(self, path: str, name: str, value: bytes) -> None:
         """Set an extended attribute of a group."""
         with self.mutex, _named(path):
-            self.group_at(path).xattrs[name] = value
+            group = self.group_at(path)
+            self.owners.vet_directory(group)
+            group.xattrs[name] = value
 
     def removexattr(self, path: str, name: str) -> None:
         """Take an extended attribute off a group."""
         with self.mutex, _named(path):
+            self.owners.vet_directory(self.group_at(path))
             if self.group_at(path).xattrs.pop(name, None) is None:
                 refuse(ENODATA)
 
@@ -264,21 +287,21 @@ class FakeKernel:
         return _Had()
 
     def chown(self, path: str, uid: int, gid: int) -> None:
-        """Give a group's directory or one of its files to a user: all are root here, so it only has to be there."""
-        del uid, gid
+        """Give a group's directory or one of its files to a user; groups of users are nothing here."""
+        del gid
         with self.mutex, _named(path):
-            above = path.rpartition("/")[0]
-            if path.rpartition("/")[2] in self.group_at(above).children:
-                return
-            self._file(path)
+            above, _, name = path.rpartition("/")
+            if name in self.group_at(above).children:
+                self.owners.give(self.group_at(path), "", uid)
+            else:
+                self.owners.give(*self._file(path)[:2], uid)
 
     def writable(self, path: str) -> bool:
         """Tell whether groups may be made below a group."""
         try:
-            self.group_at(path)
+            return self.owners.owns(self.group_at(path))
         except OSError:
             return False
-        return True
 
     # --- finding ----------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ class Processes:
         self._ticks += 1
         task = kind(self._kernel, pid, parent, groups, self._ticks)
         self._kernel.tasks[pid] = task
+        self._kernel.owners.born(task, parent)
         if parent:
             parent.children.append(task)
         self._enter(task.threads[0])
@@ -171,6 +172,7 @@ class Processes:
         task.zombie = False
         self._forget(task.threads[0])
         self._kernel.tasks.pop(task.pid, None)
+        self._kernel.owners.buried(task)
 
     def _forget(self, thread: Thread) -> None:
         for tree, group in thread.groups.items():
@@ -191,6 +193,7 @@ class Processes:
         if thread is None:
             refuse(ESRCH)
         task = thread.task
+        self._kernel.owners.vet_move(task, thread.groups[group.tree], group)
         self.vet_attach(group, group.tree, thread, whole=whole)
         if not task.alive:
             return

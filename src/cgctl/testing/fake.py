@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from cgctl.fake import FakeKernel, Program
+from cgctl.marks import CONTROL
 from cgctl.system import System
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class FakeSystem(System):
         disks: block devices that are there, as ``"8:0"``; or each with its speed, in bytes a second:
             ``{"8:0": "100M"}``.
         named: v1 hierarchies without controllers, such as ``"systemd"``.
+        user: who uses it. An ordinary user is in a v2 group that is his, with all controllers (``/user``), as under a
+            manager of his own, and is refused what he would be elsewhere; in v1 nothing is his. ``kernel.owners.user``
+            is who it is just now.
 
     Attributes:
         programs: name → Python callable: what ``run(["NAME", …])`` runs here; see :class:`cgctl.testing.ProgramTask`.
@@ -56,6 +60,7 @@ class FakeSystem(System):
         swap: int | str = 0,
         disks: Iterable[str] | Mapping[str, int | str] = ("8:0",),
         named: Iterable[str] = (),
+        user: int = 0,
     ) -> None:
         fake = FakeKernel(
             layout,
@@ -68,6 +73,8 @@ class FakeSystem(System):
             named=named,
             caller=os.getpid(),
         )
+        if user:
+            _become(fake, user)
         found = System.detect(fake)
         self.__attrs_init__(fake, found.layout, found.base)
 
@@ -83,3 +90,20 @@ class FakeSystem(System):
         """The kernel that it has; ``kernel.spawn(group)`` starts a process there."""
         assert isinstance(self.filesystem, FakeKernel)  # noqa: S101 - it was made with one
         return self.filesystem
+
+
+def _become(kernel: FakeKernel, user: int) -> None:
+    """Give the caller to a user, and a group to both."""
+    kernel.owners.user = user
+    kernel.owners.born(kernel.caller, None)
+    kernel.owners.user = 0
+    for tree in kernel.trees:
+        if tree.version == 1:
+            continue
+        home = f"{tree.mount_point}/user"
+        kernel.write(f"{tree.mount_point}/{CONTROL}", " ".join(f"+{name}" for name in tree.controllers).encode())
+        kernel.mkdir(home)
+        kernel.write(f"{home}/cgroup.procs", b"0")
+        for path in (home, f"{home}/cgroup.procs", f"{home}/cgroup.threads", f"{home}/{CONTROL}"):
+            kernel.chown(path, user, -1)
+    kernel.owners.user = user

@@ -125,8 +125,14 @@ def _no_resource(group: Group, text: str) -> None:
     refuse(EINVAL)
 
 
+_RESOURCE: Final = re.compile(r"hca_(?:handle|object)=(?:m|ma|max|\+?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*))?")
+
+
 def _no_device(group: Group, text: str) -> None:
-    del group, text
+    """Do what ``rdmacg_resource_set_max`` does: the resources are read before the device is looked for."""
+    del group
+    if not all(_RESOURCE.fullmatch(word) for word in stripped(text).split(" ")[1:]):
+        refuse(EINVAL)
     refuse(ENODEV)
 
 
