@@ -47,6 +47,9 @@ SYSTEMD = (*SPINE, "tests/systemd")
 _SCOPE = "tests/systemd/test_scope.py"
 SCOPES = (*SPINE, *(f"{_SCOPE}::test_{name}" for name in ("with", "run", "reload", "forked_children_share_it")))
 DIFFERENTIAL = ("tests/differential/test_differential.py::test_both_answer_and_read_the_same",)
+# On the same machines, as they need nothing else: what a user may do, and what the kernel's own tests show.
+SAME = ("tests/differential/test_permissions.py",)
+SELFTESTS = ("tests/selftests",)
 FILES = ("tests/contract/test_filesystem.py",)
 
 _CONTROLLERS = frozenset(("group", "memory", "cpu", "cpuset", "pids", "devices"))
@@ -105,7 +108,8 @@ class Cell:
 
 def _driven(kernel: str, layout: str, steps: int = 2000) -> Cell:
     """Make the cell in which both kernels are driven side by side."""
-    return Cell(kernel, layout, DIFFERENTIAL, lacks=_CONTROLLERS - {"group"}, part="differential", steps=steps)
+    tests = (*DIFFERENTIAL, *SAME, *(SELFTESTS if layout == "v2" else ()))
+    return Cell(kernel, layout, tests, lacks=_CONTROLLERS - {"group"}, part="differential", steps=steps)
 
 
 def _cells() -> tuple[Cell, ...]:

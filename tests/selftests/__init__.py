@@ -1,0 +1,1 @@
+"""What the kernel's own tests of cgroups show (tools/testing/selftests/cgroup): in memory and really."""
