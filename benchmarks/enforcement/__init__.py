@@ -1,0 +1,1 @@
+"""What the kernel gives for what was asked: each limit swept over a range, and measured."""
