@@ -25,7 +25,7 @@ nitpick_ignore_regex = [
     ("py:exc", r"OSError|ValueError"),
     # What the reader of a signature sees under a shorter name, or need not see.
     ("py:class", r"cgctl\.(units\.Max|plan\.Plan|filesystem\._protocol\.Filesystem|controllers\._row\.\w+)"),
-    ("py:class", r"cgctl\.testing\.case\.Action"),
+    ("py:class", r"cgctl\.testing\.case\.Action|Program"),
 ]
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"

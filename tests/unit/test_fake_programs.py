@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -434,6 +435,28 @@ class TestPopen:
         group.wait_empty()
         assert 2 <= fake_system.kernel.now < 2.2
         assert [process.wait() for process in processes] == [7, 7]
+
+    def test_from_several_threads(self, fake_system: FakeSystem) -> None:
+        """Threads may run programs at once: each gets its own one's end, and all share the time."""
+
+        def program(number: int) -> Any:
+            def run(task: ProgramTask) -> Generator[Any, None, int]:
+                task.allocate("10M")
+                yield number / 10
+                task.print(number)
+                return number
+
+            return run
+
+        def run(number: int) -> tuple[int, Any]:
+            done = cgctl.run(program(number), system=fake_system, memory="20M", capture_output=True, text=True)
+            return done.returncode, done.stdout
+
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(run, range(1, 33)))
+
+        assert found == [(number, f"{number}\n") for number in range(1, 33)]
+        assert left(fake_system) == []
 
     def test_no_pidfd(self, fake_system: FakeSystem) -> None:
         """There is no descriptor that stands for it."""

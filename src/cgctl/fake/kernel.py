@@ -58,7 +58,7 @@ class FakeKernel:
         tasks: pid → process.
         caller: the process that stands for the one that uses it.
         processes: what is done with them.
-        clock: the time, which passes only in :meth:`advance`, :meth:`advance_until`, :meth:`wait` and :meth:`sleep`.
+        clock: the time, which passes only in :meth:`advance` and :meth:`advance_until`, and while somebody waits.
         programs: those that run.
         owners: whose groups, files and processes are.
         mutex: held while anything is looked at or changed.

@@ -187,23 +187,23 @@ class Task:
         return self.kernel.processes.start_thread(self)
 
     def burn(self, cpu_time: float | str, *, system: bool = False) -> None:
-        """Let its main thread use processor time: :meth:`Thread.burn`."""
+        """Let its main thread use processor time: :meth:`.Thread.burn`."""
         self.threads[0].burn(cpu_time, system=system)
 
     def read(self, device: str, size: int | str, *, request: int | str = _REQUEST, direct: bool = False) -> None:
-        """Let its main thread read from a block device: :meth:`Thread.read`."""
+        """Let its main thread read from a block device: :meth:`.Thread.read`."""
         self.threads[0].read(device, size, request=request, direct=direct)
 
     def write(self, device: str, size: int | str, *, request: int | str = _REQUEST, direct: bool = False) -> None:
-        """Let its main thread write to a block device: :meth:`Thread.write`."""
+        """Let its main thread write to a block device: :meth:`.Thread.write`."""
         self.threads[0].write(device, size, request=request, direct=direct)
 
     def sync(self) -> None:
-        """Let its main thread wait until all is on the disks: :meth:`Thread.sync`."""
+        """Let its main thread wait until all is on the disks: :meth:`.Thread.sync`."""
         self.threads[0].sync()
 
     def then(self, action: Callable[[], object]) -> None:
-        """Have a function called when its main thread has done all else: :meth:`Thread.then`."""
+        """Have a function called when its main thread has done all else: :meth:`.Thread.then`."""
         self.threads[0].then(action)
 
     def open(self, node: str, mode: str = "r") -> None:
