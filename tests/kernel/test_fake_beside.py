@@ -13,6 +13,9 @@ from tests.kernel.pace import EMULATED, PATIENCE_SEC
 
 pytestmark = pytest.mark.host
 
+# In a guest it is these for whose sake it is run.
+long = pytest.mark.host if EMULATED else pytest.mark.slow
+
 # Three tenths of a second, as the process itself counts them: what Python takes to begin is not much beside it.
 _BURNS = payloads.python("""
 import time
@@ -22,7 +25,7 @@ while time.process_time() < 0.3:
 _RUNS = 1 if EMULATED else 3
 
 
-@pytest.mark.slow
+@long
 def test_a_quota(make: Make) -> None:
     """A tenth of a processor: as many periods, and as many waited in. The run least disturbed by others counts."""
     reals = [_real(make) for _ in range(_RUNS)]
@@ -59,7 +62,7 @@ print(before, used(), time.monotonic() - begun)
 """)
 
 
-@pytest.mark.slow
+@long
 def test_memory_high(make: Make) -> None:
     """Who grows beyond ``memory.high`` is held up for as long, give or take what the machine itself needs."""
     lacks.require("v2 memory")
@@ -76,3 +79,36 @@ def test_memory_high(make: Make) -> None:
 
     assert fake > 1
     assert float(real) == pytest.approx(fake, rel=0.3, abs=0.5)
+
+
+# How long, by the clock, and what the files said before and after.
+_WAITS = payloads.python("""
+import sys, time
+def total():
+    return int(open(sys.argv[1] + "/cpu.pressure").readlines()[-1].rpartition("=")[2])
+end = time.monotonic() + 0.5
+while time.monotonic() < end:
+    pass
+before, begun = total(), time.monotonic()
+while time.monotonic() < begun + 5:
+    pass
+print(total() - before, time.monotonic() - begun)
+""")
+
+
+@long
+def test_pressure_of_a_quota(make: Make) -> None:
+    """Who may run for a fifth of the time is under full pressure for the rest of it."""
+    lacks.require("v2 cpu")
+    group = make(cpu=0.2)
+    real, seconds = group.run([*_WAITS, group.paths()["unified"]], capture_output=True).stdout.split()
+
+    system = FakeSystem("v2")
+    beside = cgctl.Group("g", cpu=0.2, system=system).create()
+    system.kernel.spawn(beside).burn("1h")
+    system.kernel.advance(float(seconds))
+    pressure = (beside.stats("cpu").cpu or cgctl.CpuStats()).pressure
+
+    assert pressure is not None
+    assert pressure.full is not None
+    assert int(real) == pytest.approx(pressure.full.total_usec, rel=0.1)

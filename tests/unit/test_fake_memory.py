@@ -150,6 +150,44 @@ class TestSwap:
         assert not task.alive
 
 
+class TestProtection:
+    """memory.low and memory.min."""
+
+    def test_others_give_first(self) -> None:
+        """What is protected stays while others have something, and then only ``min`` does."""
+        system = FakeSystem("v2")
+        parent = make(system, memory="100M")
+        specs = {"a": cgctl.Memory(low="30M"), "b": cgctl.Memory(min="30M")}
+        groups = [parent.group(name, memory=spec).create() for name, spec in specs.items()]
+        plain = parent.group("c", memory=cgctl.Memory()).create()
+        for group, size in zip((*groups, plain), ("40M", "30M", "30M"), strict=True):
+            system.kernel.spawn(group).cache(size)
+        task = system.kernel.spawn(plain)
+        task.allocate("40M")
+        assert [reading(group, "memory.stat:file") // _M for group in (*groups, plain)] == [30, 30, 0]
+        assert reading(groups[0], "memory.events:low") == 0
+        task.allocate("20M")
+        assert [reading(group, "memory.stat:file") // _M for group in groups] == [10, 30]
+        assert reading(groups[0], "memory.events:low") > 0
+        task.allocate("11M")
+
+        assert not task.alive
+        assert [reading(group, "memory.stat:file") // _M for group in groups] == [0, 30]
+
+    def test_what_is_there_is_divided(self) -> None:
+        """Two that want twice what the group above has keep half of it each."""
+        system = FakeSystem("v2")
+        top = make(system, memory="100M")
+        parent = top.group("p", memory=cgctl.Memory(min="20M")).create()
+        groups = [parent.group(name, memory=cgctl.Memory(min="20M")).create() for name in ("a", "b")]
+        for group in groups:
+            system.kernel.spawn(group).cache("40M")
+        with pytest.raises(OSError, match="EAGAIN"):
+            top.reclaim("80M")
+
+        assert [reading(group, "memory.current") // _M for group in groups] == [10, 10]
+
+
 class TestHigh:
     """memory.high."""
 

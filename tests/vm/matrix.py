@@ -18,6 +18,7 @@ ROWS = (
     "tests/kernel/test_settings.py",
 )
 NET = ("tests/kernel/test_net.py",)
+BESIDE = ("tests/kernel/test_fake_beside.py",)
 RUNS = (
     *ROWS,
     "tests/kernel/test_hugetlb.py",
@@ -125,7 +126,7 @@ def _cells() -> tuple[Cell, ...]:
         Cell("6.12", "v2", OWNERS, part="owners"),
         Cell("6.12", "v2", WORK, part="work"),
         Cell("6.12", "v2", SANDBOXES, part="sandboxes"),
-        Cell("6.12", "v2", (*RUNS, *DEVICES, *NET)),
+        Cell("6.12", "v2", (*RUNS, *DEVICES, *NET, *BESIDE)),
         Cell("6.1", "v1", (*RUNS, *DEVICES)),
         Cell("6.1", "v1", (*WORK, *OWNERS), part="work"),
         Cell("7.3", "v2", (*ROWS, *DEVICES, *IO), big=True),

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from cgctl.fake.memory import oom
-from cgctl.fake.memory.counters import CURRENT, MEMSW, adjust, high, limit, swap_event, swap_room
+from cgctl.fake.memory.counters import CURRENT, MEMSW, adjust, event, high, limit, swap_event, swap_room
+from cgctl.fake.memory.protection import LOW, MIN, floors
 from cgctl.fake.tree import Group
 
 __all__ = ["fits", "reclaim", "reclaim_to_high", "shrink"]
@@ -22,12 +23,20 @@ def reclaim(group: Group, wanted: int, *, swap: bool = True, cache: bool = True)
     """Take memory of a group and those below back, and return how many bytes that were."""
     freed = 0
     steps: list[Callable[[Group, int], int]] = [*([_drop] if cache else []), *([_swap_out] if swap else [])]
-    for step in steps:
-        for each in group.below():
-            if freed >= wanted:
-                return freed
-            if each.pages:
-                freed += step(each, wanted - freed)
+    # What memory.low keeps is taken only where nothing else is left, and what memory.min keeps never.
+    low, least = floors(group, LOW), floors(group, MIN)
+    either = {each: max(low.get(each, 0), least.get(each, 0)) for each in {**low, **least}}
+    for floor, last in ((either, False), (least, True)):
+        for step in steps:
+            for each in group.below():
+                if freed >= wanted:
+                    return freed
+                if each.pages:
+                    part = min(wanted - freed, each.counts.get(CURRENT, 0) - floor[each] if each in floor else wanted)
+                    taken = step(each, part) if part > 0 else 0
+                    freed += taken
+                    if last and taken and each.values.get(LOW, "0\n") != "0\n":
+                        event(each, "low")
     return freed
 
 

@@ -24,10 +24,31 @@ if TYPE_CHECKING:
     from cgctl.fake.kernel import FakeKernel
     from cgctl.fake.task import Thread
 
-__all__ = ["Running", "Scheduler"]
+__all__ = ["Place", "Running", "Scheduler"]
 
 _WEIGHT: Final = 1024.0
 _MOST_SETS: Final = 4096
+
+
+@attrs.define(eq=False)
+class Place:
+    """What is the same for all threads in the same groups, between two events.
+
+    Attributes:
+        frozen: whether they are.
+        counted: where their processor time is counted.
+        line: the groups of the ``cpu`` controller that they are in, nearest first, without the root.
+        cpus: where they may run.
+        accounts: the quotas that they use.
+        spent: those of them that hold them back.
+    """
+
+    frozen: bool
+    counted: list[Usage]
+    line: list[Group]
+    cpus: frozenset[int]
+    accounts: list[Bandwidth]
+    spent: list[Bandwidth]
 
 
 @attrs.define(eq=False)
@@ -37,18 +58,14 @@ class Running:
     Attributes:
         thread: which.
         work: what it is at.
-        groups: where its processor time is counted.
-        line: the groups of the ``cpu`` controller that it is in, nearest first, without the root.
+        place: where it is.
         node: how fast it goes; ``None`` while it is held back by a quota.
-        accounts: the quotas that it uses.
     """
 
     thread: Thread
     work: Burn
-    groups: list[Usage]
-    line: list[Group]
-    node: Node | None = None
-    accounts: list[Bandwidth] = attrs.field(factory=list)
+    place: Place
+    node: Node | None
 
     @property
     def rate(self) -> float:
@@ -71,18 +88,25 @@ class Scheduler:
     def prepare(self) -> None:
         """Find out who runs, and how fast."""
         clock = self._kernel.clock
-        self.running = [
-            Running(thread, work, _counted(thread), _line(thread))
-            for thread in clock.busy
-            if isinstance(work := thread.head, Burn) and not self._kernel.processes.is_frozen(thread)
-        ]
+        places: dict[tuple[Group, ...], Place] = {}
+        self.running = []
+        for thread in clock.busy:
+            work = thread.head
+            if not isinstance(work, Burn):
+                continue
+            groups = tuple(thread.groups.values())
+            place = places.get(groups)
+            if place is None:
+                place = places[groups] = _place(thread)
+            if not place.frozen:
+                self.running.append(Running(thread, work, place, None if place.spent else Node(_WEIGHT)))
         self._throttle()
         going = [each for each in self.running if each.node]
         if going:
             self._share(going)
         self._spending = {}
         for each in going:
-            for account in each.accounts:
+            for account in each.place.accounts:
                 account.start(clock.now)
                 self._spending[account] = self._spending.get(account, 0.0) + each.rate
 
@@ -92,14 +116,11 @@ class Scheduler:
         throttled: dict[Bandwidth, int] = {}
         held: dict[Group, int] = {}
         for each in self.running:
-            each.accounts = [group.bandwidth for group in each.line if group.bandwidth and group.bandwidth.quota]
-            spent = [account for account in each.accounts if account.spent]
-            each.node = None if spent else Node(_WEIGHT)
+            spent, line = each.place.spent, each.place.line
             for account in spent:
                 throttled[account] = throttled.get(account, 0) + 1
             if spent:
-                highest = each.line.index(spent[-1].group)
-                for group in each.line[: highest + 1]:
+                for group in line[: line.index(spent[-1].group) + 1]:
                     held[group] = held.get(group, 0) + 1
         for account in throttled:
             account.throttled = True
@@ -113,10 +134,9 @@ class Scheduler:
         root = Node(_WEIGHT)
         nodes: dict[Group, Node] = {}
         sets: dict[frozenset[int], list[Node]] = {}
-        machine = frozenset(range(self._kernel.cpus))
         for each in going:
             above = root
-            for group in reversed(each.line):
+            for group in reversed(each.place.line):
                 node = nodes.get(group)
                 if node is None:
                     node = nodes[group] = Node(cpu.weight(group))
@@ -124,7 +144,7 @@ class Scheduler:
                 above = node
             assert each.node is not None  # noqa: S101 - those that are held back were left out
             above.children.append(each.node)
-            sets.setdefault(_processors(each.thread) & machine, []).append(each.node)
+            sets.setdefault(each.place.cpus, []).append(each.node)
         bounds = [Bound(1.0, [(node, 1.0)]) for members in sets.values() for node in members]
         for union in _unions(sets):
             parts = [(node, 1.0) for each, members in sets.items() if each <= union for node in members]
@@ -149,7 +169,7 @@ class Scheduler:
             if amount:
                 amount = min(amount, each.work.left)
                 each.work.left -= amount
-                for account in each.groups:
+                for account in each.place.counted:
                     account.use(amount, system=each.work.system)
         for bandwidth, rate in self._spending.items():
             if rate:
@@ -193,13 +213,27 @@ class Scheduler:
         """Yield all that goes up or down by the same in each repetition, as object and attribute."""
         for each in self.running:
             yield each.work, "left"
-        used = {account: None for each in self.running for account in each.groups}
-        used |= {group.usage: None for each in self.running for group in each.line if group.usage}
+        used = {account: None for each in self.running for account in each.place.counted}
+        used |= {group.usage: None for each in self.running for group in each.place.line if group.usage}
         for account in used:
             yield from ((account, name) for name in ("user", "system", "throttled", "held"))
         for bandwidth in self._kernel.clock.accounts:
             names = ("periods", "throttles", "throttled_time", "held", "bursts", "burst_time")
             yield from ((bandwidth, name) for name in names)
+
+
+def _place(thread: Thread) -> Place:
+    kernel = thread.task.kernel
+    line = _line(thread)
+    accounts = [group.bandwidth for group in line if group.bandwidth and group.bandwidth.quota]
+    return Place(
+        frozen=kernel.processes.is_frozen(thread),
+        counted=_counted(thread),
+        line=line,
+        cpus=_processors(thread) & frozenset(range(kernel.cpus)),
+        accounts=accounts,
+        spent=[account for account in accounts if account.spent],
+    )
 
 
 def _line(thread: Thread) -> list[Group]:
