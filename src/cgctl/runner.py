@@ -228,7 +228,8 @@ def _check(argv: Any, keywords: dict[str, Any]) -> None:
         msg = f"sandbox={sandbox!r} is not a cgctl.Sandbox"
         raise SpecError(msg)
     if sandbox is not None or fields:
-        keywords["sandbox"] = attrs.evolve(sandbox or Sandbox(), **fields)
+        keywords["sandbox"] = sandbox = attrs.evolve(sandbox or Sandbox(), **fields)
+        _fill_in(keywords, sandbox)
     allowed = LaunchKeywords.__annotations__
     for name in keywords:
         if name not in allowed:
@@ -236,6 +237,15 @@ def _check(argv: Any, keywords: dict[str, Any]) -> None:
             known = f"controllers are {', '.join(CONTROLLERS)}, the others {others}"
             msg = f"{name}=: there is no such keyword; {known}"
             raise SpecError(msg)
+
+
+def _fill_in(keywords: dict[str, Any], sandbox: Sandbox) -> None:
+    """Take from the sandbox what no keyword says otherwise."""
+    for name in ("user", "group", "extra_groups", "umask"):
+        if (value := getattr(sandbox, name)) is not None:
+            keywords.setdefault(name, value)
+    if sandbox.rlimits:
+        keywords["rlimits"] = dict(sandbox.rlimits) | dict(keywords.get("rlimits") or {})
 
 
 def _fresh(parent: Group | None, system: Any, controllers: Mapping[str, Any]) -> Group:

@@ -514,6 +514,28 @@ class TestInit:
             cgctl.run(["no-such-program"], init=True)
 
 
+class TestProgram:
+    """What a sandbox says of the program itself."""
+
+    def test_is_the_sandboxes(self, root: Root) -> None:
+        """Its user, groups, mask and resource limits, whoever runs it."""
+        sandbox = cgctl.Sandbox(
+            root=root.path, mounts=root.mounts, user=12345, group=12346, extra_groups=[7], umask=0o77,
+            rlimits={"nofile": 64, "core": (0, 0)},
+        )  # fmt: skip
+        script = (
+            "import os, resource; mask = os.umask(0); print(os.getresuid(), os.getresgid(), os.getgroups(), oct(mask),"
+            " *(resource.getrlimit(each) for each in (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)))"
+        )
+
+        assert say(PYTHON, "-I", "-S", "-c", script, sandbox=sandbox) == (
+            "(12345, 12345, 12345) (12346, 12346, 12346) [7] 0o77 (64, 64) (0, 0)"
+        )
+        assert say(
+            PYTHON, "-I", "-S", "-c", script, sandbox=sandbox, user=5, umask=0o22, rlimits={"nofile": 32}
+        ).startswith("(5, 5, 5) (12346, 12346, 12346) [7] 0o22 (32, 32) (0, 0)")
+
+
 class TestLimits:
     """Groups and namespaces together."""
 

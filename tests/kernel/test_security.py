@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import cgctl
+from cgctl.launch.helper.kernel import write_proc
 from tests.kernel import lacks
 from tests.kernel.enclosed import PYTHON, TRY, Root, make_root
 from tests.kernel.pace import DEAD_SEC, SLOWNESS, eventually
@@ -137,6 +138,18 @@ class TestRoots:
         with pytest.raises(cgctl.LaunchError, match="ELOOP"):
             root.run("", mounts=[cgctl.Mount("/magic", type="tmpfs")])
         assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+
+    def test_files_that_are_none_of_procs(self, tmp_path: Path) -> None:
+        """What is written to /proc is written nowhere else: a file in its place stays as it is (CVE-2025-52881)."""
+        (tmp_path / "uid_map").write_text("x")
+        (tmp_path / "link").symlink_to("/proc/self/oom_score_adj")
+        with pytest.raises(OSError, match="Invalid cross-device link"):
+            write_proc(bytes(tmp_path / "uid_map"), b"0 0 1")
+        with pytest.raises(OSError, match="Too many levels of symbolic links"):
+            write_proc(bytes(tmp_path / "link"), b"0")
+        write_proc(b"/proc/self/oom_score_adj", Path("/proc/self/oom_score_adj").read_bytes())
+
+        assert (tmp_path / "uid_map").read_text() == "x"
 
     def test_devices_that_are_none(self, root: Root) -> None:
         """What is in the root's own /dev is covered, not used."""

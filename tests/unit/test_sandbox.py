@@ -81,6 +81,12 @@ class TestSpec:
         """Forth and back, as durations are given."""
         assert Sandbox(time_offsets={"monotonic": offset}).time_offsets == (("monotonic", usec),)
 
+    def test_rlimits(self) -> None:
+        """By name; one number is both limits; a changed sandbox has them still."""
+        sandbox = Sandbox(rlimits={"RLIMIT_NOFILE": 64, "cpu": (1, -1)})
+
+        assert attrs.evolve(sandbox, umask=0).rlimits == (("cpu", (1, -1)), ("nofile", (64, 64)))
+
     @pytest.mark.parametrize(
         ("keywords", "message"),
         [
@@ -118,6 +124,16 @@ class TestSpec:
             ({"join": {"net": -1}}, r"join\['net'\]=-1: give a process id, a path"),
             ({"join": {"net": 1}, "network": "none"}, r"cannot be joined and new at once"),
             ({"tmp": 0}, r"tmp=0 is no limit"),
+            ({"user": -1}, r"user=-1: give a name or a number"),
+            ({"group": ""}, r"group='': give a name"),
+            ({"extra_groups": [1.5]}, r"extra_groups=1\.5: give a name"),
+            ({"umask": 0o1000}, r"umask=512: give a mode"),
+            ({"umask": "077"}, r"umask='077': give a mode"),
+            ({"rlimits": {"files": 1}}, r"rlimits: there is none of the name 'files'; they are as, core"),
+            ({"rlimits": {7: 1}}, r"there is none of the name 7"),
+            ({"rlimits": {"nofile": "many"}}, r"rlimits\['nofile'\]='many': give a number"),
+            ({"rlimits": {"nofile": (1, 2, 3)}}, r"rlimits\['nofile'\].*the soft and the hard"),
+            ({"tty": True, "new_session": False}, r"tty=True with new_session=False"),
             ({"tmp": "much"}, r"tmp='much': not a size"),
         ],
     )

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 
 from cgctl.errors import LaunchError, UnsupportedError
+from cgctl.launch.helper.kernel import write_proc
 from cgctl.launch.obstacles import of_namespaces
 from cgctl.launch.sandbox import IdMap, Sandbox
 
@@ -38,11 +39,7 @@ def write_maps(pid: int, sandbox: Sandbox) -> None:
 def _write(pid: int, name: str, text: str) -> None:
     path = f"/proc/{pid}/{name}"
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, text.encode())
-        finally:
-            os.close(fd)
+        write_proc(path.encode(), text.encode())
     except OSError as error:
         hint = "in a user namespace, only ids that are mapped there can be mapped again; see /proc/self/uid_map"
         if os.geteuid() != 0:

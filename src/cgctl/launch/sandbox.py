@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict
 import attrs
 
 from cgctl.errors import SpecError, shown
+from cgctl.launch.becoming import parse_extra_groups, parse_group, parse_rlimits, parse_umask, parse_user
 from cgctl.launch.capabilities import parse_capabilities
 from cgctl.launch.interface import Veth
 from cgctl.launch.mount import TMPFS_SIZE, Mount, parse_bytes, parse_inside, parse_outside
@@ -209,6 +210,12 @@ class Sandbox:
         init: whether PID 1 is a reaper, which forwards signals to the program, PID 2 (pid).
         capabilities: those that the program keeps; ``None`` are none in a sandbox, and else the caller's.
         no_new_privs: whether programs with setuid bits or file capabilities gain nothing by them.
+        user: whom the program becomes: a name, of the root's own ``/etc/passwd`` where there is a root, or a number.
+            This and what follows is what keywords of :func:`cgctl.run` with the same names say; those go before.
+        group: the same of its group.
+        extra_groups: its supplementary groups.
+        umask: its file mode mask.
+        rlimits: resource limits by name, as in getrlimit(2): a number, or the soft and the hard limit.
         tty: whether the program has a terminal of its own, of its own ``/dev/pts`` where there is one, with job
             control. It is all of its standard streams that are given no file.
         new_session: whether the program has a session of its own, and so cannot write into the caller's terminal as if
@@ -235,6 +242,11 @@ class Sandbox:
     init: bool = False
     capabilities: tuple[str, ...] | None = attrs.field(default=None, converter=parse_capabilities)
     no_new_privs: bool | None = None
+    user: str | int | None = attrs.field(default=None, converter=parse_user)
+    group: str | int | None = attrs.field(default=None, converter=parse_group)
+    extra_groups: tuple[str | int | None, ...] | None = attrs.field(default=None, converter=parse_extra_groups)
+    umask: int | None = attrs.field(default=None, converter=parse_umask)
+    rlimits: tuple[tuple[str, tuple[int, int]], ...] = attrs.field(default=(), converter=parse_rlimits)
     tty: bool = False
     new_session: bool | None = None
 

@@ -38,6 +38,7 @@ _BY_COUNT = [_prototype(count) for count in range(_MOST_ARGUMENTS + 1)]
 _CloneArgs = ctypes.c_uint64 * 11
 _OpenHow = ctypes.c_uint64 * 3
 _MountAttr = ctypes.c_uint64 * 4
+_StatFs = ctypes.c_uint64 * 15
 _CapHeader = ctypes.c_uint32 * 2
 _CapData = ctypes.c_uint32 * 6
 
@@ -83,6 +84,7 @@ def close_on_exec() -> None:
 _NUMBERS = {
     "x86_64": {
         "capset": 126,
+        "fstatfs": 138,
         "ioctl": 16,
         "mount": 165,
         "pivot_root": 155,
@@ -95,6 +97,7 @@ _NUMBERS = {
     },
     "aarch64": {
         "capset": 91,
+        "fstatfs": 44,
         "ioctl": 29,
         "mount": 40,
         "pivot_root": 41,
@@ -128,6 +131,7 @@ _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_IN_ROOT = 0x2, 0x4, 0x10
 _AT_FDCWD = -100
+_PROC_SUPER_MAGIC = 0x9FA0
 _CAPABILITY_VERSION_3 = 0x2008_0522
 
 
@@ -137,6 +141,23 @@ def call(name: str, *arguments: int | bytes | ctypes.Array[Any] | None) -> int:
     if number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), name)
     return _check(_BY_COUNT[len(arguments)](number, *arguments), name)
+
+
+def write_proc(path: bytes, data: bytes) -> None:
+    """Write to a file of ``/proc``, and of nothing else that somebody may have put there.
+
+    Raises:
+        OSError: EXDEV if it is no file of procfs.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        status = _StatFs()
+        call("fstatfs", fd, status)
+        if status[0] != _PROC_SUPER_MAGIC:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        os.write(fd, data)
+    finally:
+        os.close(fd)
 
 
 def make_private() -> None:

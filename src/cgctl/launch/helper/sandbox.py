@@ -27,6 +27,7 @@ from cgctl.launch.helper.kernel import (
     pivot,
     restrict,
     set_capabilities,
+    write_proc,
 )
 from cgctl.launch.helper.terminal import give, open_terminal
 
@@ -80,7 +81,8 @@ class View:
         """Shift the clocks, then enter: unshare alone would let only children in."""
         call("unshare", _CLONE_NEWTIME)
         if offsets:
-            self._write(b"/proc/self/timens_offsets", b"\n".join(b"%s %d %d" % each for each in offsets))
+            self.path = b"/proc/self/timens_offsets"
+            write_proc(self.path, b"\n".join(b"%s %d %d" % each for each in offsets))
         fd = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
         call("setns", fd, _CLONE_NEWTIME)
         os.close(fd)
@@ -284,14 +286,6 @@ class View:
             else:
                 os.close(os.open(name, _NEW, 0o444, dir_fd=fd))
             return open_beneath(fd, name, links=False)
-        finally:
-            os.close(fd)
-
-    def _write(self, path: bytes, data: bytes) -> None:
-        self.path = path
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, data)
         finally:
             os.close(fd)
 
