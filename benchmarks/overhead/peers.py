@@ -11,6 +11,8 @@ from measuring import Spread, interleaved
 from pairs import name_of
 
 _NULL = subprocess.DEVNULL
+_V1 = ("memory.limit_in_bytes=67108864", "cpu.cfs_quota_us=50000", "pids.max=64")
+_V2 = ("memory.max=67108864", "cpu.max=50000 100000", "pids.max=64")
 
 
 def _run(*argv: str) -> None:
@@ -18,19 +20,16 @@ def _run(*argv: str) -> None:
 
 
 def _libcgroup() -> None:
-    """Make, limit and remove by libcgroup's tools."""
-    name = name_of("libcgroup")
+    """Make, limit and remove by libcgroup's tools, on v1 or v2."""
+    name, v2 = name_of("libcgroup"), os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    limits = _V2 if v2 else _V1
     _run("cgcreate", "-g", f"memory,cpu,pids:{name}")
     try:
-        _run("cgset", "-r", "pids.max=64", name)
+        _run("cgset", *(word for limit in limits for word in ("-r", limit)), name)
     finally:
-        _run("cgdelete", "-g", f"memory,cpu,pids:{name}")
-
-
-def _cgctl_command() -> None:
-    """Do the same by cgctl's own command line."""
-    name = name_of("command")
-    _run("cgctl", "set", name, "pids.max=64")
+        # Of several at once, 2.0 removes the first and says that all is well.
+        for each in ("memory", "cpu", "pids"):
+            _run("cgdelete", "-g", f"{each}:{name}")
 
 
 PEERS: dict[str, tuple[str, Callable[[], None]]] = {
@@ -53,4 +52,4 @@ def measured(rounds: int) -> tuple[dict[str, Spread], dict[str, str]]:
         else:
             found[name] = case
     # They are processes: their processor time is not this one's, so the time that passed is what counts.
-    return interleaved(found, max(3, min(rounds, 20)), 1) if found and os.name == "posix" else {}, left_out
+    return interleaved(found, max(3, min(rounds, 20)), 1) if found else {}, left_out
