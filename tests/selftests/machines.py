@@ -168,13 +168,24 @@ class Real:
         return group.run(payloads.hog(mebibytes), stdout=subprocess.DEVNULL).returncode == -signal.SIGKILL
 
     def spin(self, groups: list[cgctl.Group], seconds: float) -> list[float]:
-        """Spin, all of them on the same processor."""
+        """Spin, all of them on the same processor; what they use is looked at when all have begun."""
         only = min(os.sched_getaffinity(0))
-        started = []
-        for group in groups:
-            started.append(group.popen(payloads.spinner(seconds), stdout=subprocess.PIPE, text=True))
-            os.sched_setaffinity(started[-1].pid, {only})
-        return [float(process.communicate()[0].split()[1]) for process in started]
+        started = [group.popen(payloads.spinner(600), stdout=subprocess.DEVNULL) for group in groups]
+        for process in started:
+            os.sched_setaffinity(process.pid, {only})
+
+        def used() -> list[int]:
+            return [said(group, "cpu.stat", "usage_usec") for group in groups]
+
+        began = used()
+        self.wait(lambda: all(now > before + 300_000 for now, before in zip(used(), began, strict=True)))
+        before = used()
+        time.sleep(seconds)
+        found = [(now - start) / 1e6 for now, start in zip(used(), before, strict=True)]
+        for process in started:
+            process.kill()
+            process.wait(PATIENCE_SEC)
+        return found
 
     def wait(self, until: Callable[[], bool]) -> bool:
         """Wait."""

@@ -31,7 +31,13 @@ from cgctl.units import parse_size
 __all__ = ["FakeKernel"]
 
 _PAGE: Final = 4096
-_MOST_WRITTEN: Final = 4096
+# cftype.max_write_len, where it is not a page.
+_MOST_WRITTEN: Final = {
+    "cpuset.cpus": 100 + 6 * 8192,
+    "cpuset.cpus.exclusive": 100 + 6 * 8192,
+    "cpuset.mems": 100 + 6 * 1024,
+    "release_agent": 4095,
+}
 _READABLE, _WRITABLE = 0o444, 0o222
 
 
@@ -149,7 +155,7 @@ class FakeKernel:
             self.owners.vet_file(group, name, mode, writing=True)
             if not data:
                 return
-            if len(data) > _MOST_WRITTEN:
+            if len(data) > _MOST_WRITTEN.get(name, _PAGE):
                 refuse(E2BIG)
             writer = WRITE[group.tree.version].get(name)
             if writer is None or not mode & _WRITABLE:

@@ -79,6 +79,17 @@ MOVES: Final = (
         since="6.12",
     ),
     Case(
+        "a process: counted below as soon as that is asked for",
+        (
+            *(mkdir("a"), mkdir("a/b"), write("a/b/cgroup.procs", "PIDd"), write("cgroup.subtree_control", "+pids")),
+            *(read("a/pids.current", "1\n"), read("pids.current", "1\n")),
+            *(write("cgroup.subtree_control", "-pids"), read("pids.current", "1\n")),
+            *(write("cgroup.subtree_control", "+pids"), read("a/pids.current", "1\n")),
+        ),
+        controllers=_PIDS,
+        pid=True,
+    ),
+    Case(
         "threads: the process stays above",
         (
             *(write("cgroup.procs", "PIDd"), mkdir("a"), write("a/cgroup.type", "threaded")),

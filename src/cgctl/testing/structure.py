@@ -150,6 +150,24 @@ _CONTROL: Final = (
 
 _FOUND: Final = (
     Case(
+        "cpuset: a list may be longer than a page, and a number that is none may not",
+        (
+            *(write("cpuset.cpus", " " * 4097), write("cpuset.mems", " " * 4097), read("cpuset.cpus", "\n")),
+            write("cgroup.procs", " " * 4097, "E2BIG"),
+        ),
+        0,
+        controllers=frozenset({"cpuset"}),
+    ),
+    Case(
+        "rdma: resources are read before the device is looked for",
+        (
+            *(write("rdma.max", "x", "ENODEV"), write("rdma.max", "x hca_handle=2 hca_object=max", "ENODEV")),
+            *(write("rdma.max", "x 6", "EINVAL"), write("rdma.max", "x nosuch=1", "EINVAL")),
+        ),
+        0,
+        controllers=frozenset({"rdma"}),
+    ),
+    Case(
         "io.max: a device, and nothing to limit of it",
         (write("io.max", "7:0 "), write("io.max", "7:0\n"), write("io.max", "7:0", "EINVAL"), read("io.max", "")),
         controllers=frozenset({"io"}),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from cgctl.fake.memory import holding
 from cgctl.fake.parse import INT_MAX, flag, kstrto, stripped
 from cgctl.fake.refusal import refuse
+from cgctl.fake.rules import pids
 from cgctl.fake.tree import THREADED, Group
 
 if TYPE_CHECKING:
@@ -111,12 +112,22 @@ def _set_control(group: Group, text: str) -> None:
         refuse(EBUSY)
     _vet_enabling(group, enable)
     group.control = frozenset((group.control | enable) - disable)
+    if "pids" in enable | disable:
+        for child in group.children.values():
+            _count_anew(group, child if "pids" in enable else group, sum(len(each.threads) for each in child.below()))
     for child in group.children.values():
         child.values = {
             name: value for name, value in child.values.items() if name.split(".", 1)[0] not in disable | {""}
         }
         for name in disable:
             _forget(child, name)
+
+
+def _count_anew(before: Group, after: Group, threads: int) -> None:
+    """Count threads where pids counts them from now on: each there first, and then no more where it was."""
+    for _ in range(threads):
+        pids.charge(after, 1)
+        pids.charge(before, -1)
 
 
 def _vet_enabling(group: Group, enable: set[str]) -> None:
