@@ -16,7 +16,6 @@ from cgctl.claim import require_known, set_as_unit, writable
 from cgctl.controllers import ControllerKeywords, Limits, Stats, parse_specs
 from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError, shown
 from cgctl.filesystem import execute
-from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.making import Existence, doors, extend, planned
 from cgctl.names import parse_file, parse_name
 from cgctl.plan import Plan, Write
@@ -463,12 +462,9 @@ class Group:
 
         home = self.system.layout.locate("memory")
         place = self.address.require().get(home.label) if home else None
-        filesystem = self.system.filesystem
         if place is None:
             raise UnsupportedError(f"a peak of {of}", f"group {self.name!r} is without the controller memory")
-        if not isinstance(filesystem, KernelFilesystem):
-            raise UnsupportedError(f"a peak of {of}", "only a real kernel has one for each who watches")
-        return Peak(filesystem, peak_file(place, of))
+        return Peak(self.system.filesystem, peak_file(place, of))
 
     def reclaim(self, size: int | str, *, swappiness: int | str | None = None) -> None:
         """Have the kernel take memory back from the group, proactively (``memory.reclaim``, since 5.19).

@@ -8,14 +8,14 @@ does not see that; but other descriptors forget what was above the use at that m
 from __future__ import annotations
 
 import os
-from errno import ENODEV
+from errno import EACCES, EINVAL, ENODEV, ENOENT
 from types import TracebackType
 from typing import Final, Self
 
 from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError, shown
-from cgctl.filesystem.kernel import KernelFilesystem
+from cgctl.filesystem import Filesystem, Watch
 from cgctl.layout import UNIFIED
-from cgctl.plan import Place
+from cgctl.plan import GONE, Place
 
 __all__ = ["Peak", "peak_file"]
 
@@ -47,11 +47,12 @@ class Peak:
         GroupNotFoundError: the group is not there.
     """
 
-    def __init__(self, filesystem: KernelFilesystem, path: str) -> None:
+    def __init__(self, filesystem: Filesystem, path: str) -> None:
+        self._filesystem = filesystem
         self._path = path
-        self._fd = -1
+        self._file: Watch | None = None
         try:
-            self._fd = filesystem.open_for_watch(path)
+            self._file = filesystem.watch(path)
         except OSError as error:
             raise self._refused(error) from error
         try:
@@ -70,9 +71,9 @@ class Peak:
             GroupNotFoundError: the group has gone.
             ValueError: it was closed.
         """
-        fd = self._open_fd()
+        file = self._opened()
         try:
-            return max(int(os.pread(fd, 64, 0)), 0)
+            return max(int(file.read()), 0)
         except OSError as error:
             raise self._refused(error) from error
 
@@ -82,17 +83,17 @@ class Peak:
         Raises:
             GroupNotFoundError: the group has gone.
         """
-        fd = self._open_fd()
+        file = self._opened()
         try:
-            os.write(fd, b"0")
+            file.write(b"0")
         except OSError as error:
             raise self._refused(error) from error
 
     def close(self) -> None:
         """Give back the descriptor; again is fine."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -105,18 +106,35 @@ class Peak:
     def __del__(self) -> None:
         self.close()
 
-    def _open_fd(self) -> int:
-        if self._fd < 0:
+    def _opened(self) -> Watch:
+        if self._file is None:
             msg = "the peak is closed"
             raise ValueError(msg)
-        return self._fd
+        return self._file
 
     def _refused(self, error: OSError) -> Exception:
         group, _, file = self._path.rpartition("/")
-        if not os.path.isdir(group) or error.errno == ENODEV:
+        if error.errno == ENODEV or self._refusal(f"{group}/cgroup.procs") in GONE:
             return GroupNotFoundError(f"peak: the group {group} is not there; it was removed meanwhile")
         # Before 6.12 nobody may write to it, whatever root can open.
-        if not os.path.exists(self._path) or not os.stat(self._path).st_mode & 0o222:
+        if self._refusal(self._path) == ENOENT or error.errno == EINVAL or self._is_read_only(error.errno):
             reason = f"this kernel has no {file} that can be reset"
             return UnsupportedError("a peak from a moment on", reason, "6.12")
         return StepError(f"reset {self._path}", error.errno or 0, filename=self._path)
+
+    def _refusal(self, path: str) -> int | None:
+        """Return how a file refuses to be read."""
+        try:
+            self._filesystem.read(path)
+        except OSError as error:
+            return error.errno
+        return None
+
+    def _is_read_only(self, refused: int | None) -> bool:
+        """Tell whether it is a file that nobody may write to, and not just this user."""
+        if refused != EACCES:
+            return False
+        try:
+            return not os.stat(self._path).st_mode & 0o222
+        except OSError:  # in memory: there nobody tells
+            return False

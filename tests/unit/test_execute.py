@@ -13,7 +13,7 @@ import pytest
 
 from cgctl.controllers import Cpu, Io, Memory
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
-from cgctl.filesystem import Filesystem, Lock, execute, read_all, remove_tree, satisfy
+from cgctl.filesystem import Filesystem, Lock, Watch, execute, read_all, remove_tree, satisfy
 from cgctl.filesystem.execute import attempt
 from cgctl.layout import Layout
 from cgctl.plan import Chown, Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
@@ -98,6 +98,10 @@ class Recorder:
         """Let time pass: nothing happens."""
         del path, seen
         self.sleep(timeout)
+
+    def watch(self, path: str) -> Watch:
+        """Refuse: there is nothing to watch."""
+        raise OSError(ENOENT, "not there", path)
 
     def monotonic(self) -> float:
         """Return how long it has slept: nothing else takes time."""

@@ -173,6 +173,70 @@ class TestLimits:
         assert group.pids() == []
 
 
+def resettable(layout: str, kernel: str) -> Any:
+    """A machine whose peaks can be reset."""
+    return pytest.param({"layout": layout, "kernel": kernel}, id=f"{layout}-{kernel}")
+
+
+class TestPeak:
+    """``group.peak``: the most since a moment."""
+
+    @pytest.mark.parametrize("fake_system", [resettable("v2", "6.12"), resettable("v1", "6.1")], indirect=True)
+    def test_since_a_reset(self, fake_system: FakeSystem) -> None:
+        """It begins with what is in use, goes up with that, and begins anew when it is told to."""
+        group = make(fake_system, memory="100M")
+        task = fake_system.kernel.spawn(group)
+        task.allocate("50M")
+        task.free("40M")
+        with group.peak() as peak:
+            seen = [peak.read()]
+            task.allocate("20M")
+            task.free("25M")
+            seen.append(peak.read())
+            peak.reset()
+            seen.append(peak.read())
+
+        assert seen == [10 * _M, 30 * _M, 5 * _M]
+        with pytest.raises(ValueError, match="closed"):
+            peak.read()
+
+    def test_of_several_who_watch(self, fake_system: FakeSystem) -> None:
+        """v2 keeps one for each, but who resets hides from the others what was before; the group's own goes on."""
+        group = make(fake_system, memory="100M")
+        task = fake_system.kernel.spawn(group)
+        with group.peak() as one, group.peak() as other:
+            task.allocate("40M")
+            task.free("30M")
+            one.reset()
+            hidden = (one.read(), other.read())
+            task.allocate("5M")
+            task.free()
+            memory = group.stats().memory
+
+            assert hidden == (10 * _M, 10 * _M)
+            assert (one.read(), other.read()) == (15 * _M, 15 * _M)
+            assert memory is not None
+            assert memory.peak == 40 * _M
+        assert fake_system.kernel.watchers == {}
+
+    @pytest.mark.parametrize("fake_system", [resettable("v2", "6.1"), resettable("v2", "5.10")], indirect=True)
+    def test_where_it_cannot_be_reset(self, fake_system: FakeSystem) -> None:
+        """Before 6.12 v2 has none, and that is said."""
+        with pytest.raises(cgctl.UnsupportedError, match=r"since Linux 6\.12"):
+            make(fake_system, memory="1M").peak()
+
+    def test_of_a_group_that_has_gone(self, fake_system: FakeSystem) -> None:
+        """Who still has it open is told that the group has gone."""
+        group = make(fake_system, memory="1M")
+        with group.peak() as peak:
+            fake_system.kernel.vanish(group)
+            for verb in (peak.read, peak.reset):
+                with pytest.raises(cgctl.GroupNotFoundError, match="removed meanwhile"):
+                    verb()
+        with pytest.raises(cgctl.GroupNotFoundError):
+            group.peak()
+
+
 class TestNonsense:
     """What is refused."""
 

@@ -23,6 +23,7 @@ from cgctl.fake.task import Task, Thread
 from cgctl.fake.time.clock import Clock
 from cgctl.fake.time.work import Work
 from cgctl.fake.tree import Group, Tree
+from cgctl.fake.watching import OpenFile
 from cgctl.filesystem import Lock
 from cgctl.marks import CONTROL
 from cgctl.mounts import STATUS
@@ -67,6 +68,7 @@ class FakeKernel:
         clock: the time, which passes only in :meth:`advance` and :meth:`advance_until`, and while somebody waits.
         programs: those that run.
         owners: whose groups, files and processes are.
+        watchers: group and peak → who has reset it for himself.
         mutex: held while anything is looked at or changed.
 
     Raises:
@@ -114,6 +116,7 @@ class FakeKernel:
         self.clock = Clock(self)
         self.processes = Processes(self)
         self.programs = Programs()
+        self.watchers: dict[tuple[Group, str], list[OpenFile]] = {}
         self._faults = Faults(self)
         self.owners = Owners()
         self.caller: Task = self.processes.make(None, {tree: tree.root for tree in self.trees}, pid=caller)
@@ -240,6 +243,14 @@ class FakeKernel:
     def wait(self, path: str, seen: bytes, timeout: float) -> None:
         """Let time pass until an ``*.events`` file reads something else than *seen*, or for *timeout* seconds."""
         self.advance_until(lambda: self.read(path) != seen, max(0.0, timeout))
+
+    def watch(self, path: str) -> OpenFile:
+        """Open a file that answers each who has it open for himself."""
+        with self.mutex, _named(path):
+            self._faults.meet("read", path)
+            group, name, mode = self._file(path)
+            self.owners.vet_file(group, name, mode, writing=True)
+            return OpenFile(self, path, group, name)
 
     def monotonic(self) -> float:
         """Return the seconds since the machine was started."""

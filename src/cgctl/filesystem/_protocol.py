@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Filesystem", "Lock", "Remover"]
+__all__ = ["Filesystem", "Lock", "Remover", "Watch"]
 
 
 class Lock(Protocol):
@@ -17,6 +17,22 @@ class Lock(Protocol):
 
     def __exit__(self, *exc_info: object) -> None:
         """Give it up."""
+
+
+class Watch(Protocol):
+    """A file that is open for reading and writing, and answers each who has it open for himself.
+
+    Every method raises ``OSError``: ``ENODEV`` once the group is gone.
+    """
+
+    def read(self) -> bytes:
+        """Return its content now."""
+
+    def write(self, data: bytes) -> None:
+        """Write *data* with one ``write(2)``."""
+
+    def close(self) -> None:
+        """Close it; again is fine."""
 
 
 class Remover(Protocol):
@@ -71,6 +87,9 @@ class Filesystem(Remover, Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
+
+    def watch(self, path: str) -> Watch:
+        """Open a file that answers each descriptor for itself."""
 
     def setxattr(self, path: str, name: str, value: bytes) -> None:
         """Set an extended attribute of a group."""

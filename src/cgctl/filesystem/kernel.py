@@ -227,9 +227,9 @@ class KernelFilesystem:
         """Return an ``O_PATH`` fd of a group, for a child to be born in; the caller closes it."""
         return self._open(path, os.O_PATH | os.O_DIRECTORY)
 
-    def open_for_watch(self, path: str) -> int:
-        """Return an fd of a file that answers each descriptor for itself; the caller closes it."""
-        return self._open(path, os.O_RDWR)
+    def watch(self, path: str) -> OpenFile:
+        """Open a file that answers each descriptor for itself."""
+        return OpenFile(self._open(path, os.O_RDWR))
 
     def open_for_join(self, path: str) -> int:
         """Return an fd of a ``cgroup.procs`` file for writing; the caller closes it."""
@@ -343,6 +343,30 @@ def _mark(name: str, parent: int, marks: Mapping[str, bytes]) -> None:
             raise
     finally:
         os.close(fd)
+
+
+class OpenFile:
+    """A descriptor of an interface file, which is read anew each time."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self) -> bytes:
+        """Return its content now."""
+        return os.pread(self._fd, _CHUNK, 0)
+
+    def write(self, data: bytes) -> None:
+        """Write *data* with one ``write(2)``."""
+        os.write(self._fd, data)
+
+    def close(self) -> None:
+        """Close it; again is fine."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _open_root(mount: Mount) -> tuple[int, int] | None:

@@ -17,8 +17,10 @@ __all__ = [
     "CURRENT",
     "MEMSW",
     "PAGE",
+    "SINCE_RESET",
     "SWAP",
     "UNLIMITED",
+    "USE_OF_PEAK",
     "Pages",
     "adjust",
     "charged",
@@ -37,6 +39,10 @@ PAGE: Final = 4096
 UNLIMITED: Final = UNLIMITED_PAGES * PAGE
 CURRENT, MEMSW, SWAP = "memory.current", "memory.memsw", "memory.swap.current"
 _PEAKS: Final = {CURRENT: "memory.peak", MEMSW: "memory.memsw.peak", SWAP: "memory.swap.peak"}
+USE_OF_PEAK: Final = {peak: name for name, peak in _PEAKS.items()}
+"""Peak → the counter that it is of."""
+SINCE_RESET: Final = {peak: f"{peak}:local" for peak in USE_OF_PEAK}
+"""Peak → the counter of what was highest since somebody reset it for himself (``local_watermark``)."""
 
 
 @attrs.define(eq=False)
@@ -90,6 +96,8 @@ def adjust(place: Group, *, anon: int = 0, file: int = 0, swap: int = 0) -> None
             peak = _PEAKS.get(name)
             if peak and now > counts.get(peak, 0):
                 counts[peak] = now
+            if peak and now > counts.get(SINCE_RESET[peak], now):
+                counts[SINCE_RESET[peak]] = now
     place.kernel.resident += anon + file
 
 
