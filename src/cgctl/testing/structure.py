@@ -150,6 +150,15 @@ _CONTROL: Final = (
 
 _FOUND: Final = (
     Case(
+        "cpu.max: a burst and the quota together are not too much",
+        (
+            *(write("cpu.max", "1000"), write("cpu.max.burst", "1000"), write("cpu.max", "17592186044415", "EINVAL")),
+            *(write("cpu.max", "17592186043415"), write("cpu.max.burst", "1001", "EINVAL")),
+        ),
+        controllers=frozenset({"cpu"}),
+        since="6.1",
+    ),
+    Case(
         "cpuset: a list may be longer than a page, and a number that is none may not",
         (
             *(write("cpuset.cpus", " " * 4097), write("cpuset.mems", " " * 4097), read("cpuset.cpus", "\n")),

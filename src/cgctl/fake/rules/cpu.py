@@ -131,7 +131,7 @@ def _set_max(group: Group, text: str) -> None:
     if not _LEAST_USEC <= period <= _MOST_PERIOD:
         refuse(EINVAL)
     burst = int(group.values.get("cpu.max.burst", "0"))
-    if quota is not None and not (_LEAST_USEC <= quota <= _MOST_QUOTA and burst <= quota):
+    if quota is not None and not (_LEAST_USEC <= quota <= _MOST_QUOTA and _fits(burst, quota)):
         refuse(EINVAL)
     _held(group, "cpu.max", f"{'max' if quota is None else quota} {period}\n")
 
@@ -155,10 +155,15 @@ def _quota(group: Group, word: str) -> int | None:
     return number
 
 
+def _fits(burst: int, quota: int) -> bool:
+    """Tell whether a burst may go with a quota: both together are used in one period (``tg_set_cfs_bandwidth``)."""
+    return burst <= quota and burst + quota <= _MOST_QUOTA
+
+
 def _set_burst(group: Group, text: str) -> None:
     number = u64(text)
     quota = group.get("cpu.max").split()[0]
-    if quota != "max" and number > int(quota):
+    if quota != "max" and not _fits(number, int(quota)):
         refuse(EINVAL)
     if number > _MOST_QUOTA:
         refuse(EINVAL)
@@ -175,7 +180,7 @@ def _vet_v1(group: Group, quota: int, period: int) -> None:
     """Refuse a bandwidth that is more than the nearest limited group above has, or less than one below."""
     if quota >= 0 and (not _LEAST_USEC <= quota <= _MOST_QUOTA):
         refuse(EINVAL)
-    if quota >= 0 and int(group.values.get("cpu.cfs_burst_us", "0")) > quota:
+    if quota >= 0 and not _fits(int(group.values.get("cpu.cfs_burst_us", "0")), quota):
         refuse(EINVAL)
     if not _LEAST_USEC <= period <= _MOST_PERIOD:
         refuse(EINVAL)
@@ -214,7 +219,7 @@ def _set_period_v1(group: Group, text: str) -> None:
 def _set_burst_v1(group: Group, text: str) -> None:
     number = u64(text)
     quota = int(group.get("cpu.cfs_quota_us"))
-    if group.parent is None or number > _MOST_QUOTA or (quota >= 0 and number > quota):
+    if group.parent is None or number > _MOST_QUOTA or (quota >= 0 and not _fits(number, quota)):
         refuse(EINVAL)
     _held(group, "cpu.cfs_burst_us", f"{number}\n")
 
