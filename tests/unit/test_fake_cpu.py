@@ -133,6 +133,19 @@ class TestQuota:
         assert {round(task.threads[0].head.left / 1e9, 6) for task in tasks} == {10_000 - 36.0}  # type: ignore[union-attr]
 
     @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_what_is_waited_for_is_met(self, layout: Literal["v1", "v2", "hybrid"]) -> None:
+        """Also if it happens in the middle of what is done at once: at the next event."""
+        system, other = (FakeSystem(layout, kernel="6.1", cpus=2) for _ in range(2))
+        group, beside = make(system, cpu=0.5), make(other, cpu=0.5)
+        for each, where in ((group, system), (beside, other)):
+            burning(where, each, 10_000)
+        assert system.kernel.advance_until(lambda: (stat(group).usage_usec or 0) >= 500_010_000)
+        other.kernel.advance("1000.05s")
+
+        assert system.kernel.now == 1000.05
+        assert stat(group) == stat(beside)
+
+    @pytest.mark.parametrize("layout", LAYOUTS)
     def test_repetitions_are_what_steps_are(self, layout: Literal["v1", "v2", "hybrid"]) -> None:
         """In one go or in many small steps: the counters are the same."""
         found = []

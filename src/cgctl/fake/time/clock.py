@@ -103,22 +103,22 @@ class Clock:
             self._advancing = False
 
     def _run(self, end: int, happened: Callable[[], bool]) -> bool:
-        repetitions = Repetitions()
+        repetitions, fired = Repetitions(), False
         while True:
             self._settle(repetitions)
             if happened():
                 return True
-            due = min(engine.due() for engine in self._engines)
             stop = min(end, self._kernel.programs.due(end))
+            if fired:
+                self._repeat(repetitions, min(stop, self.disks.begins(stop)), happened)
+            due = min(engine.due() for engine in self._engines)
             if self.now >= end or (math.isinf(due) and stop == _NEVER):
                 return False
             time = stop - self.now if math.isinf(due) else min(max(math.ceil(due - _NOTHING), 1), stop - self.now)
             for engine in self._engines:
                 engine.elapse(time)
             self.now += time
-            if self.scheduler.fire():
-                self._settle(repetitions)
-                self._repeat(repetitions, min(stop, self.disks.begins(stop)))
+            fired = self.scheduler.fire()
 
     def _settle(self, repetitions: Repetitions) -> None:
         """Let all happen that takes no time, and find out who does what, and how fast."""
@@ -150,15 +150,20 @@ class Clock:
             return work.attempt()
         return isinstance(work, Call) or work.left < _NOTHING
 
-    def _repeat(self, repetitions: Repetitions, end: int) -> None:
+    def _repeat(self, repetitions: Repetitions, end: int, happened: Callable[[], bool]) -> None:
         """Where everything is as it was at another refill, do all whole repetitions that there will be, at once."""
         heads = tuple(id(thread.head) for thread in self.busy)
         state = (self.scheduler.phase(), self.disks.phase(), self.pressure.phase(), heads)
         counters = [counter for engine in self._engines for counter in engine.counters()]
-        times, period = repetitions.look(state, self.now, counters, end)
+        now = self.now
+
+        def moved(time: int) -> bool:
+            step = now + time - self.now
+            self.now += step
+            for account in self.accounts:
+                if account.timer is not None:
+                    account.timer += step
+            return happened()
+
+        times, period = repetitions.look(state, now, counters, end, moved)
         self.pressure.repeat(times, period)
-        time = times * period
-        self.now += time
-        for account in self.accounts:
-            if account.timer is not None:
-                account.timer += time

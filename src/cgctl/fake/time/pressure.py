@@ -93,7 +93,6 @@ class Pressure:
             for _ in range(times):
                 for stalled in samples:
                     line.sample(stalled)
-        self.updated += times * period
 
 
 @attrs.define
@@ -181,6 +180,8 @@ class Tracker:
 
     def counters(self) -> Iterator[tuple[object, str]]:
         """Yield all that goes up by the same in each repetition, as object and attribute."""
+        for pressure in self._pressures():
+            yield pressure, "updated"
         for line in {line: None for pressure in self._pressures() for line in pressure.lines.values()}:
             yield line, "total"
             yield line, "sampled"

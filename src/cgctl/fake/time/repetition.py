@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 __all__ = ["Repetitions"]
 
@@ -20,7 +20,9 @@ class Repetitions:
         """Begin anew: somebody has done something."""
         self._seen.clear()
 
-    def look(self, state: Hashable, now: int, counters: Iterable[Counter], end: int) -> tuple[int, int]:
+    def look(
+        self, state: Hashable, now: int, counters: Iterable[Counter], end: int, moved: Callable[[int], bool]
+    ) -> tuple[int, int]:
         """Take note of a state, or, if it was seen before, do all repetitions until *end*.
 
         Args:
@@ -28,6 +30,7 @@ class Repetitions:
             now: the time.
             counters: all that changes by the same in each repetition; those named ``left`` may not fall below 0.
             end: until when nothing else will happen.
+            moved: sets the clock so much further than *now*, and tells whether what is waited for has happened then.
 
         Returns:
             How many repetitions that were, and the time that each takes.
@@ -39,15 +42,29 @@ class Repetitions:
             return 0, 0
         then, marks = before
         period = now - then
-        steps = [(thing, name, value - old) for (thing, name, old), (_, _, value) in zip(marks, values, strict=True)]
+        steps = [
+            (thing, name, value, value - old) for (thing, name, old), (_, _, value) in zip(marks, values, strict=True)
+        ]
         times = (end - now) // period
-        for thing, name, step in steps:
+        for _, name, value, step in steps:
             if name == "left" and step < 0:
                 # One less, so that what is done in the middle of a repetition is done there.
-                times = min(times, int(getattr(thing, name) // -step) - 1)
+                times = min(times, int(value // -step) - 1)
         self._seen.clear()
+
+        def happened(number: int) -> bool:
+            for thing, name, value, step in steps:
+                setattr(thing, name, value + number * step)
+            return moved(number * period)
+
         if times < 1:
             return 0, 0
-        for thing, name, step in steps:
-            setattr(thing, name, getattr(thing, name) + times * step)
+        if happened(times):
+            # Somewhere on the way: up to the last repetition before that.
+            before_it, after_it = 0, times
+            while after_it - before_it > 1:
+                middle = (before_it + after_it) // 2
+                before_it, after_it = (before_it, middle) if happened(middle) else (middle, after_it)
+            times = before_it
+            happened(times)
         return times, period
