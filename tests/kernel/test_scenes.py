@@ -57,10 +57,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
     script.chmod(0o755)
     package = os.path.dirname(os.path.dirname(os.path.realpath(cgctl.__file__)))
     command.env |= {"PATH": f"{place}/bin:{os.environ['PATH']}", "PYTHONPATH": package, "LC_ALL": "C"}
-    # For whom a map says.
-    for parent in (place, *place.parents[:-2]):
-        if parent.stat().st_uid == os.geteuid():
-            parent.chmod(parent.stat().st_mode | 0o11)
     (place / "work").mkdir()
     with contextlib.chdir(place / "work"):
         for block in blocks(sections(SCENES)[""], "console"):
@@ -70,9 +66,22 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
 
 @pytest.fixture(autouse=True)
 def _in_place(shell: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be where the root is."""
-    monkeypatch.chdir(Path(shell.env["PATH"].partition(":")[0]).parent / "work")
+    """Be where the root is, and let others in there: those whom a map says."""
+    place = Path(shell.env["PATH"].partition(":")[0]).parent / "work"
+    # At each test, as other runs of pytest shut the directory that all have theirs in when they begin.
+    for parent in (place, *place.parents[:-2]):
+        if parent.stat().st_uid == os.geteuid():
+            parent.chmod(parent.stat().st_mode | 0o11)
+    monkeypatch.chdir(place)
     monkeypatch.setenv("LC_ALL", "C")
+
+
+def matches(wanted: str, found: str) -> bool:
+    """Compare what came out, with … for anything; how wide columns are is each version's of a program."""
+    texts = [
+        re.sub(r"[ \t]+", " ", re.sub(r"^[ \t]+|[ \t]+$", "", text, flags=re.MULTILINE)) for text in (wanted, found)
+    ]
+    return re.fullmatch(".*".join(map(re.escape, texts[0].split("…"))), texts[1]) is not None
 
 
 def run_commands(block: str, shell: CommandLine) -> None:
@@ -84,9 +93,8 @@ def run_commands(block: str, shell: CommandLine) -> None:
             env=shell.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             text=True, check=False, timeout=60 * SLOWNESS,
         )  # fmt: skip
-        pattern = ".*".join(map(re.escape, wanted.split("…")))
 
-        assert re.fullmatch(pattern, done.stdout), (command, done.stdout, wanted)
+        assert matches(wanted, done.stdout), (command, done.stdout, wanted)
 
 
 class Matching(doctest.OutputChecker):
@@ -95,7 +103,7 @@ class Matching(doctest.OutputChecker):
     def check_output(self, want: str, got: str, optionflags: int) -> bool:
         """Compare."""
         del optionflags
-        return re.fullmatch(".*".join(map(re.escape, want.split("…"))), got, re.DOTALL) is not None
+        return matches(want, got)
 
 
 def run_examples(block: str, names: dict[str, Any]) -> None:

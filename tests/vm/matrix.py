@@ -43,7 +43,7 @@ WORK = (
 )
 # Whose groups are whose, and what is left when somebody is killed.
 OWNERS = tuple(f"tests/kernel/test_{name}.py" for name in ("chaos", "container", "crowd", "owner"))
-SANDBOXES = ("tests/kernel/test_sandbox.py", "tests/kernel/test_security.py")
+SANDBOXES = tuple(f"tests/kernel/test_{name}.py" for name in ("sandbox", "security", "tty", "scenes"))
 SYSTEMD = (*SPINE, "tests/systemd")
 _SCOPE = "tests/systemd/test_scope.py"
 SCOPES = (*SPINE, *(f"{_SCOPE}::test_{name}" for name in ("with", "run", "reload", "forked_children_share_it")))
