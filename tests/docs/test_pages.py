@@ -22,6 +22,7 @@ DOCS = ROOT / "docs"
 PAGES = [
     *sorted((DOCS / "tutorial").glob("*.md")),
     *sorted((DOCS / "howto").glob("*.md")),
+    DOCS / "docker.md",
 ]
 GROUP = "cgctl-demo"
 """What groups on the pages are called; here each run has its own, for others may be reading the same page."""
