@@ -53,6 +53,7 @@ _RULES = (
 _CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
 
 
+_MEMORY_LIMITS = r"memory\.(.*limit_in_bytes|max)"
 _RATES = ("0", "1", "1048576", "4294967295", "4294967296", "-1", "abc", "max", "1M", "5 6")
 _TRIGGERS = ("some 150000 2000000", "full 50000 10000000", "some 0 2000000", "some 3 2", "abc")
 
@@ -104,7 +105,8 @@ def _line(rng: random.Random, devices: tuple[str, ...], values: tuple[str, ...])
 
 def value(name: str, rng: random.Random, devices: tuple[str, ...]) -> str:
     """Return something to write to a file."""
-    if rng.random() < 0.05:
+    # Nothing but blanks would be no memory at all.
+    if rng.random() < 0.05 and not re.fullmatch(_MEMORY_LIMITS, name):
         return rng.choice(("", "\0", " " * 4097, "0" * 4096, "\n", "ä"))
     text = _value(name, rng, devices)
     return text + rng.choice(("", "", "", "", "\n", " "))
@@ -146,7 +148,7 @@ _KINDS: tuple[tuple[str, Callable[[random.Random, tuple[str, ...]], str]], ...] 
     (r"cpuset\.(cpus|mems)(\.exclusive)?", lambda rng, _: rng.choice(_LISTS)),
     (r"net_prio\.ifpriomap", lambda rng, _: rng.choice(("lo ", "lo", "nosuch ", " lo ")) + rng.choice(ANYTHING)),
     # The kernel's own memory for a group is charged too, and a write refused for it: 5.10's +io with ENOMEM.
-    (r"memory\.(.*limit_in_bytes|max)", lambda rng, _: rng.choice(_LARGE)),
+    (_MEMORY_LIMITS, lambda rng, _: rng.choice(_LARGE)),
     (
         r"cgroup\.freeze|cgroup\.pressure|memory\.oom\.group|cpu\.idle",
         lambda rng, _: rng.choice(("0", "1", "0", "1", *ANYTHING)),

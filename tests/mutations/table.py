@@ -96,7 +96,9 @@ _CORE = (
     ),
     _core("procs: readable in threaded groups", "if group.threaded:\n        refuse(EOPNOTSUPP)\n    return", "return"),
     _core(
-        "procs: without those of threaded groups", "if child.threaded:\n            yield from _members(child)", "pass"
+        "procs: without those of threaded groups",
+        "for each in sorted(_threaded(group), key=lambda each: each.since):\n        yield from each.threads",
+        "pass",
     ),
     _core(
         "procs: moved to invalid domains",

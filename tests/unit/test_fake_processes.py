@@ -37,3 +37,15 @@ def test_a_process_lives_while_one_of_its_threads_is_frozen() -> None:
     kernel.write(f"{_ROOT}/freezer/a/freezer.state", b"THAWED")
 
     assert not task.alive
+
+
+def test_processes_of_a_threaded_domain_are_listed_by_when_their_groups_were_filled() -> None:
+    """Not by when those were made: ``css_task_iter`` goes by sets of groups, which begin with their first thread."""
+    kernel = FakeSystem("v2", kernel="7.3").kernel
+    for name in ("a", "a/first", "a/second"):
+        kernel.mkdir(f"{_ROOT}/{name}")
+    for name in ("first", "second"):
+        kernel.write(f"{_ROOT}/a/{name}/cgroup.type", b"threaded")
+    one, other = kernel.spawn(f"{_ROOT}/a/second"), kernel.spawn(f"{_ROOT}/a/first")
+
+    assert kernel.read(f"{_ROOT}/a/cgroup.procs").split() == [b"%d" % one.pid, b"%d" % other.pid]

@@ -5,6 +5,7 @@ A group keeps only what differs from a new one, so that a hundred thousand of th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from errno import EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,9 @@ PRESSURE: Final = frozenset({"cpu.pressure", "memory.pressure", "io.pressure", "
 _ALWAYS: Final = PRESSURE | {"cpu.stat", "cpu.stat.local"}
 
 
+_ORDER: Final = itertools.count(1)
+
+
 class Group:
     """One group in one hierarchy.
 
@@ -45,6 +49,7 @@ class Group:
         values: interface file → what was written, as it is read back.
         counts: counters, by a name of the controller's choice.
         xattrs: extended attributes.
+        since: since when there are threads in it, in the order of all groups.
         populated: groups directly below that are populated, and 1 for own live threads.
         descendants: how many groups are below.
         gone: whether it was removed.
@@ -57,13 +62,14 @@ class Group:
 
     __slots__ = (
         *("children", "control", "counts", "descendants", "gone", "name", "parent", "populated", "threaded"),
-        *("threads", "tree", "values", "xattrs", "bandwidth", "disks", "pages", "pressure", "usage"),
+        *("threads", "tree", "values", "xattrs", "bandwidth", "disks", "pages", "pressure", "since", "usage"),
     )
 
     def __init__(self, tree: Tree, name: str, parent: Group | None) -> None:
         self.tree = tree
         self.name = name
         self.parent = parent
+        self.since = 0
         self.children: dict[str, Group] = {}
         self.threads: dict[Thread, None] = {}
         self.control: frozenset[str] = NOTHING
@@ -192,6 +198,7 @@ class Group:
     def enter(self, thread: Thread) -> None:
         """Take a live thread in."""
         if not self.threads:
+            self.since = next(_ORDER)
             self._fill()
         self.threads[thread] = None
 

@@ -177,6 +177,12 @@ _FOUND: Final = (
         controllers=frozenset({"rdma"}),
     ),
     Case(
+        "io.max: a number is looked at before its name",
+        (write("io.max", "7:0 foo=0", "ERANGE"), write("io.max", "7:0 foo=1", "EINVAL"), read("io.max", "")),
+        controllers=frozenset({"io"}),
+        devices=frozenset({"7:0"}),
+    ),
+    Case(
         "io.max: a device, and nothing to limit of it",
         (write("io.max", "7:0 "), write("io.max", "7:0\n"), write("io.max", "7:0", "EINVAL"), read("io.max", "")),
         controllers=frozenset({"io"}),
@@ -187,6 +193,7 @@ _FOUND: Final = (
         (
             *(write("cpu.uclamp.min", "9223372036854775808"), read("cpu.uclamp.min", "0.00\n")),
             *(write("cpu.uclamp.min", "9223372036854775809"), read("cpu.uclamp.min", "1.00\n")),
+            *(write("cpu.uclamp.min", "+5", "EINVAL"), write("cpu.uclamp.min", "-5", "ERANGE")),
         ),
         controllers=frozenset({"cpu"}),
         since="6.18",

@@ -159,11 +159,17 @@ def _forget(group: Group, controller: str) -> None:
 
 
 def _members(group: Group) -> Iterator[Thread]:
-    """Yield the threads of a domain: its own, and those of the threaded groups below it."""
+    """Yield the threads of a domain: its own, and those of the threaded groups below it, as these were filled."""
     yield from group.threads
+    for each in sorted(_threaded(group), key=lambda each: each.since):
+        yield from each.threads
+
+
+def _threaded(group: Group) -> Iterator[Group]:
     for child in group.children.values():
         if child.threaded:
-            yield from _members(child)
+            yield child
+            yield from _threaded(child)
 
 
 def _procs(group: Group) -> str:

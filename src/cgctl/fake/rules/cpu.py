@@ -226,7 +226,7 @@ def _set_burst_v1(group: Group, text: str) -> None:
 
 # --- clamps ---------------------------------------------------------------------------------------------------------
 
-_PER_CENT: Final = re.compile(r"([+-]?\d+)(?:\.(\d+))?")
+_PER_CENT: Final = re.compile(r"(-?\d+)(?:\.(\d+))?")
 _ONE: Final = 10_000  # 100.00 %
 
 

@@ -79,9 +79,12 @@ def _set_max(group: Group, text: str) -> None:
     rates = dict(part.split("=") for part in held.split()) if held else dict.fromkeys(_KEYS, "max")
     for word in rest.split():
         key, _, value = word.partition("=")
-        if key not in _KEYS or not value:
+        if not value:
             refuse(EINVAL)
-        rates[key] = _rate(group, key, value)
+        rate = _rate(group, key, value)
+        if key not in _KEYS:
+            refuse(EINVAL)
+        rates[key] = rate
     gone = all(rate == "max" for rate in rates.values())
     _keep(group, "io.max", device, None if gone else " ".join(f"{key}={rates[key]}" for key in _KEYS))
 
@@ -92,7 +95,7 @@ def _rate(group: Group, key: str, value: str) -> str:
     number, _ = decimal(value, saturates=group.profile.saturates)
     if number == 0:
         refuse(ERANGE)
-    if number < group.profile.least_rate:
+    if key not in _KEYS or number < group.profile.least_rate:
         refuse(EINVAL)
     return "max" if number >= _MOST_RATE[_KEYS.index(key)] else f"{number}"
 
