@@ -20,6 +20,8 @@ from tests.require import skip_unless
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [
+    ROOT / "README.md",
+    DOCS / "quickstart.md",
     *sorted((DOCS / "tutorial").glob("*.md")),
     *sorted((DOCS / "howto").glob("*.md")),
     DOCS / "docker.md",
