@@ -265,7 +265,7 @@ _V2 = (
         2,
         "pids",
     ),
-    _v2("memory", "subtree_control: values are kept", "child.values = {\n", "child.gone or {\n", "core2"),
+    _v2("memory", "subtree_control: values are kept", '[0] not in disable | {""}', '[0] not in {""}', "core2"),
     _v2(
         "memory",
         "subtree_control: beside processes",
