@@ -44,6 +44,8 @@ WORK = (
 # Whose groups are whose, and what is left when somebody is killed.
 OWNERS = tuple(f"tests/kernel/test_{name}.py" for name in ("chaos", "container", "crowd", "owner"))
 SANDBOXES = tuple(f"tests/kernel/test_{name}.py" for name in ("sandbox", "security", "tty", "scenes"))
+# The part of the tutorial that is typed otherwise where v2 has the controllers.
+TUTORIAL = ("tests/docs/test_pages.py", "-k", "3-cgroups or 4-container", "-m", "slow")
 SYSTEMD = (*SPINE, "tests/systemd")
 _SCOPE = "tests/systemd/test_scope.py"
 SCOPES = (*SPINE, *(f"{_SCOPE}::test_{name}" for name in ("with", "run", "reload", "forked_children_share_it")))
@@ -126,6 +128,7 @@ def _cells() -> tuple[Cell, ...]:
         Cell("6.12", "v2", OWNERS, part="owners"),
         Cell("6.12", "v2", WORK, part="work"),
         Cell("6.12", "v2", SANDBOXES, part="sandboxes"),
+        Cell("6.12", "v2", TUTORIAL, part="tutorial"),
         Cell("6.12", "v2", (*RUNS, *DEVICES, *NET, *BESIDE)),
         Cell("6.1", "v1", (*RUNS, *DEVICES)),
         Cell("6.1", "v1", (*WORK, *OWNERS), part="work"),
