@@ -68,7 +68,7 @@ class Driver:
                 ("freezer.state", "FROZEN"),
                 ("freezer.state", "THAWED"),
                 ("cgroup.type", "threaded"),
-                *(("cgroup.subtree_control", f"+{name}") for name in self.pair.tree.controllers),
+                *(("cgroup.subtree_control", f"{sign}{name}") for sign in "+-" for name in self.pair.tree.controllers),
                 ("pids.max", "1"),
                 ("cpuset.cpus", "0-1"),
                 ("cpuset.mems", "0"),
