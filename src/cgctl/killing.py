@@ -23,6 +23,7 @@ from cgctl.plan import GONE, Place, Signal
 __all__ = ["kill"]
 
 _SIGKILL: Final = int(signal.SIGKILL)
+_DYING_SEC: Final = 0.5
 
 
 def kill(
@@ -51,7 +52,8 @@ def kill(
             " would be killed; kill a group below it"
         )
         raise SpecError(msg)
-    deadline = filesystem.monotonic() + timeout
+    begun = filesystem.monotonic()
+    deadline = begun + timeout
     own = os.getpid()
     # What is the caller's own in one hierarchy may be everybody's in another: there, only the processes are killed.
     apart = not is_own(places)
@@ -60,8 +62,15 @@ def kill(
         alive = pids(filesystem, places)
         victims = alive - {own, *companions} if own in alive else alive
         if not victims:
-            _require_processes(filesystem, places, name)
-            return
+            # Of a process that was just killed the threads are seen a moment longer.
+            held = _threads_alone(filesystem, places)
+            if not held:
+                return
+            if filesystem.monotonic() > begun + _DYING_SEC:
+                reason = f"it is threaded, and a thread ({held[:5]}) is killed with its process; kill the group above"
+                raise UnsupportedError(f"kill group {name!r}", reason)
+            filesystem.sleep(pause)
+            continue
         if own in alive or not apart or not _kill_all(filesystem, places):
             _kill_each(filesystem, home, victims, hold=own not in alive)
         if filesystem.monotonic() > deadline:
@@ -69,16 +78,14 @@ def kill(
         filesystem.sleep(pause)
 
 
-def _require_processes(filesystem: Filesystem, places: Places, name: str) -> None:
-    """Refuse a group that holds threads and no processes: the kernel kills no thread alone (EOPNOTSUPP)."""
+def _threads_alone(filesystem: Filesystem, places: Places) -> list[int]:
+    """Return the threads of a group that is threaded, and so holds no processes: the kernel kills no thread alone."""
     unified = places.get(UNIFIED)
     if unified is None:
-        return
+        return []
     path = unified.file("cgroup.type")
     kind = read_all(filesystem, [path])[path]
-    if kind == b"threaded\n" and (held := tids(filesystem, places)):
-        reason = f"it is threaded, and a thread ({sorted(held)[:5]}) is killed with its process; kill the group above"
-        raise UnsupportedError(f"kill group {name!r}", reason)
+    return sorted(tids(filesystem, places)) if kind == b"threaded\n" else []
 
 
 def _left(filesystem: Filesystem, home: Place | None, name: str, left: list[int]) -> str:

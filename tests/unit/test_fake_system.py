@@ -255,3 +255,14 @@ def test_the_fixture(fake_system: FakeSystem) -> None:
     """The plugin gives a fresh machine for each test, of any kind."""
     assert not cgctl.Group("job", system=fake_system).exists()
     make(fake_system, pids=2)
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "6.18", "7.3"])
+def test_exclusive_processors_are_cleared_where_processes_are(kernel: str) -> None:
+    """Of the sets of processors the exclusive one alone may become empty in a populated group."""
+    system = FakeSystem("v2", kernel=kernel)
+    group = cgctl.Group("p1", cpuset=cgctl.Cpuset(exclusive="0"), system=system).create()
+    system.kernel.spawn(group)
+    group.write("cpuset.cpus.exclusive", "\n")
+
+    assert group.read("cpuset.cpus.exclusive") == "\n"

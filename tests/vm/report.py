@@ -19,7 +19,7 @@ REPORTS = TREE / "build" / "vm"
 """Where the reports and, for what failed, all output and the console are."""
 
 _NO_MACHINE = 125
-_TIMEOUT = 1200
+_TIMEOUT = 600
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,6 +72,7 @@ class Profile:
         least_rate: the least value that io.max takes.
         strict_cpusets: v2 cpusets are compared with those below, and partitions that cannot be are refused.
         trims_partitions: a cpuset that overlaps a sibling's partition is trimmed; before, the partition turns invalid.
+        compares_exclusive: processors are compared with exclusive ones of siblings also where both groups have such.
         clears_cpusets: a populated v2 cpuset may be cleared.
         partition_words: how it says why a partition is none.
         pids_at_limit: v2's pids.events counts where the limit is; before, where the fork was.
@@ -97,6 +98,7 @@ class Profile:
     least_rate: int = 1
     strict_cpusets: bool = False
     trims_partitions: bool = False
+    compares_exclusive: bool = False
     clears_cpusets: bool = False
     partition_words: PartitionWords = PartitionWords()
     pids_at_limit: bool = True
@@ -155,7 +157,7 @@ _FACTS: Final[Mapping[str, Mapping[str, Any]]] = {
         "v1": _V1,
     },
     "6.12": {"largest_quota": False, "least_rate": 2, "reclaim_words": "swappiness=", "v1": _LATER_V1},
-    "6.18": {"v1": _LATER_V1},
+    "6.18": {"compares_exclusive": True, "v1": _LATER_V1},
     "7.3": {"saturates": True, "trims_partitions": True, "clears_cpusets": True, "v1": _LATER_V1},
 }
 

@@ -212,6 +212,30 @@ _FOUND: Final = (
         controllers=frozenset({"cpuset"}),
         since="6.12",
     ),
+    Case(
+        "cpuset: what one group has for itself is not all that another asks for",
+        (
+            *(write("cgroup.subtree_control", "+cpuset"), mkdir("a"), mkdir("b"), write("a/cpuset.cpus", "0-1")),
+            *(write("b/cpuset.cpus.exclusive", "0-1\n1", "EINVAL"), write("b/cpuset.cpus.exclusive", "1")),
+            read("b/cpuset.cpus.exclusive", "1\n"),
+        ),
+        controllers=frozenset({"cpuset"}),
+        since="6.12",
+    ),
+    Case(
+        "v1 memory: half of what says which charges move is looked at",
+        (
+            *(
+                write("memory.move_charge_at_immigrate", "4294967297"),
+                write("memory.move_charge_at_immigrate", "4", "EINVAL"),
+            ),
+            read("memory.move_charge_at_immigrate", "4294967297\n"),
+        ),
+        1,
+        controllers=frozenset({"memory"}),
+        file="memory.move_charge_at_immigrate",
+        optional=True,
+    ),
 )
 """What was found by driving both kernels side by side at random."""
 

@@ -158,17 +158,33 @@ def _exclusive_effective(group: Group) -> str:
 
 def _setter_v2(name: str) -> Writer:
     def write(group: Group, text: str) -> str:
-        wanted = _parse(group, name, text)
+        wanted, held = _parse(group, name, text), _held(group, name)
         profile = group.profile
-        if not wanted and _held(group, name) and _populated(group) and not profile.clears_cpusets:
+        if wanted == held:
+            return _shown(wanted)
+        if not wanted and name != _EXCLUSIVE and _populated(group) and not profile.clears_cpusets:
             refuse(ENOSPC)
         if profile.strict_cpusets:
             _vet_strict(group, name, wanted)
-        if name == _EXCLUSIVE and any(wanted & _held(each, name) for each in _rivals(group)):
+        if name != _MEMS and any(_excludes(group, name, wanted, each) for each in _rivals(group)):
             refuse(EINVAL)
         return _shown(wanted)
 
     return write
+
+
+def _excludes(group: Group, name: str, wanted: Numbers, rival: Group) -> bool:
+    """Tell whether one of two groups would leave the other nothing (``validate_change``, ``cpus_excl_conflict``)."""
+    cpus, exclusive = (wanted if each == name else _held(group, each) for each in (_CPUS, _EXCLUSIVE))
+    its_cpus, its_exclusive = _held(rival, _CPUS), _held(rival, _EXCLUSIVE)
+    if exclusive & its_exclusive:
+        return True
+    swallows = bool(its_cpus) and its_cpus <= exclusive
+    if group.profile.trims_partitions:
+        return name == _EXCLUSIVE and swallows
+    if exclusive and its_exclusive and not group.profile.compares_exclusive:
+        return False
+    return swallows or (bool(cpus) and cpus <= its_exclusive)
 
 
 def _vet_strict(group: Group, name: str, wanted: Numbers) -> None:

@@ -217,7 +217,8 @@ def _set_hierarchy(group: Group, text: str) -> str | None:
 
 def _set_move_charge(_group: Group, text: str) -> str:
     number = u64(text)
-    if number not in range(4):
+    # ~MOVE_MASK has 32 bits: what is above them is not looked at.
+    if number & 0xFFFF_FFFC:
         refuse(EINVAL)
     return f"{number}\n"
 
