@@ -298,7 +298,7 @@ FEATURES: dict[str, Lack] = {
         lambda: version_of("net_cls") == 1 or _bpf(), "net_cls is not mounted, and no program can be attached instead"
     ),
     "net": Lack(
-        _sockets_of_v2, "no program can be attached to a v2 group, or net_cls or net_prio is mounted beside it", "5.15"
+        _sockets_of_v2, "no program can be attached to a v2 group, or net_cls or net_prio is mounted beside it"
     ),
     "net beside v1": Lack(
         lambda: _bpf() and bool({"v1:net_cls", "v1:net_prio"} & set(hierarchies())),

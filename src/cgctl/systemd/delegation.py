@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterator
 from enum import Enum
-from functools import lru_cache
 from posixpath import basename, dirname
 from typing import Final, NamedTuple
 
@@ -82,7 +81,6 @@ def in_charge(filesystem: Filesystem) -> bool:
     return namespace.is_first or namespace.is_of_init
 
 
-@lru_cache
 def managed(layout: Layout) -> tuple[Hierarchy, ...]:
     """Return the hierarchies that systemd writes; the first of them has the marks."""
     found = [h for h in layout.hierarchies if h.name == "systemd" or not _V1_CONTROLLERS.isdisjoint(h.controllers)]
