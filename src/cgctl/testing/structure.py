@@ -223,6 +223,15 @@ _FOUND: Final = (
         since="6.12",
     ),
     Case(
+        "cpu.max: what is longer than the largest number goes on as the period",
+        (
+            write("cpu.max", "100000117592186044415", "EINVAL"),
+            *(write("cpu.max", "0000000000000005000050000"), read("cpu.max", "50000 50000\n")),
+        ),
+        2,
+        controllers=frozenset({"cpu"}),
+    ),
+    Case(
         "v1 memory: half of what says which charges move is looked at",
         (
             *(

@@ -114,7 +114,8 @@ def _set_shares(group: Group, text: str) -> str:
 
 # --- quotas ---------------------------------------------------------------------------------------------------------
 
-_PAIR: Final = re.compile(rf"[{BLANKS}]*(\S+)(?:[{BLANKS}]+(\d+))?")
+# "%20s %llu" (cpu_period_quota_parse): what is longer than the largest number is cut, and the rest read as the period.
+_PAIR: Final = re.compile(rf"[{BLANKS}]*(\S{{1,20}})[{BLANKS}]*(\d+)?")
 
 
 def _set_max(group: Group, text: str) -> None:
