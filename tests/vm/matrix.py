@@ -57,6 +57,8 @@ FILES = ("tests/contract/test_filesystem.py",)
 
 _CONTROLLERS = frozenset(("group", "memory", "cpu", "cpuset", "pids", "devices"))
 # The machines on which the rows in tests/contract were measured had these: some of them name processors and nodes.
+# What decides on a change is the same each time; other seeds are for who looks for what does not agree yet.
+_SEED = "1"
 _BIG = ("--cpus", "8", "--nodes", "2")
 
 
@@ -100,7 +102,7 @@ class Cell:
 
     def environment(self) -> dict[str, str]:
         """Make what else the guest's environment has."""
-        return {"CGCTL_DIFFERENTIAL_STEPS": str(self.steps)} if self.steps else {}
+        return {"CGCTL_DIFFERENTIAL_STEPS": str(self.steps), "CGCTL_DIFFERENTIAL_SEED": _SEED} if self.steps else {}
 
     def required(self) -> str:
         """Make the ``CGCTL_REQUIRE`` of the guest: what may not be skipped there."""
@@ -122,8 +124,8 @@ def _cells() -> tuple[Cell, ...]:
     compiled_out, not_delegated = frozenset(("memory", "cpuset")), frozenset(("cpuset", "devices"))
     # The longest first, so that those who take turns end together.
     return (
-        _driven("6.12", "v2", 20_000),
-        _driven("6.1", "v1", 20_000),
+        _driven("6.12", "v2", 6_000),
+        _driven("6.1", "v1", 6_000),
         Cell("6.12", "v2", VERBS, part="verbs"),
         Cell("6.12", "v2", OWNERS, part="owners"),
         Cell("6.12", "v2", WORK, part="work"),
