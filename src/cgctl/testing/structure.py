@@ -217,7 +217,7 @@ _FOUND: Final = (
         (
             *(write("cgroup.subtree_control", "+cpuset"), mkdir("a"), mkdir("b"), write("a/cpuset.cpus", "0-1")),
             *(write("b/cpuset.cpus.exclusive", "0-1\n1", "EINVAL"), write("b/cpuset.cpus.exclusive", "1")),
-            read("b/cpuset.cpus.exclusive", "1\n"),
+            *(read("b/cpuset.cpus.exclusive", "1\n"), write("a/cpuset.cpus", "1"), read("a/cpuset.cpus", "1\n")),
         ),
         controllers=frozenset({"cpuset"}),
         since="6.12",

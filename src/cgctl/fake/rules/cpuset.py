@@ -166,24 +166,25 @@ def _setter_v2(name: str) -> Writer:
             refuse(ENOSPC)
         if profile.strict_cpusets:
             _vet_strict(group, name, wanted)
-        if name != _MEMS and any(_excludes(group, name, wanted, each) for each in _rivals(group)):
+        # Where cpuset.cpus breaks the same rule, it is partitions that turn invalid.
+        if name == _EXCLUSIVE and any(_excludes(group, wanted, each) for each in _rivals(group)):
             refuse(EINVAL)
         return _shown(wanted)
 
     return write
 
 
-def _excludes(group: Group, name: str, wanted: Numbers, rival: Group) -> bool:
+def _excludes(group: Group, exclusive: Numbers, rival: Group) -> bool:
     """Tell whether one of two groups would leave the other nothing (``validate_change``, ``cpus_excl_conflict``)."""
-    cpus, exclusive = (wanted if each == name else _held(group, each) for each in (_CPUS, _EXCLUSIVE))
     its_cpus, its_exclusive = _held(rival, _CPUS), _held(rival, _EXCLUSIVE)
     if exclusive & its_exclusive:
         return True
     swallows = bool(its_cpus) and its_cpus <= exclusive
     if group.profile.trims_partitions:
-        return name == _EXCLUSIVE and swallows
+        return swallows
     if exclusive and its_exclusive and not group.profile.compares_exclusive:
         return False
+    cpus = _held(group, _CPUS)
     return swallows or (bool(cpus) and cpus <= its_exclusive)
 
 
