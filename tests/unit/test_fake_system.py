@@ -266,3 +266,23 @@ def test_exclusive_processors_are_cleared_where_processes_are(kernel: str) -> No
     group.write("cpuset.cpus.exclusive", "\n")
 
     assert group.read("cpuset.cpus.exclusive") == "\n"
+
+
+def test_a_long_list_of_processors() -> None:
+    """It may be as long as the kernel's greatest number of processors needs, which Debian builds with 8192."""
+    group = make(FakeSystem("v2"), cpuset="0")
+    group.write("cpuset.cpus", " " * 4097)
+    with pytest.raises(cgctl.StepError, match="E2BIG"):
+        group.write("cgroup.procs", " " * 4097)
+
+    assert group.read("cpuset.cpus") == "\n"
+
+
+def test_half_of_which_charges_move() -> None:
+    """Of memory.move_charge_at_immigrate 32 bits are looked at, and all are kept; from 6.13 on it does nothing."""
+    group = make(FakeSystem("v1", kernel="6.1"), memory="100M")
+    group.write("memory.move_charge_at_immigrate", "4294967297")
+    with pytest.raises(cgctl.StepError, match="EINVAL"):
+        group.write("memory.move_charge_at_immigrate", "4")
+
+    assert group.read("memory.move_charge_at_immigrate") == "4294967297\n"

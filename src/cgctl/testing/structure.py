@@ -159,15 +159,6 @@ _FOUND: Final = (
         since="6.1",
     ),
     Case(
-        "cpuset: a list may be longer than a page, and a number that is none may not",
-        (
-            *(write("cpuset.cpus", " " * 4097), write("cpuset.mems", " " * 4097), read("cpuset.cpus", "\n")),
-            write("cgroup.procs", " " * 4097, "E2BIG"),
-        ),
-        0,
-        controllers=frozenset({"cpuset"}),
-    ),
-    Case(
         "rdma: resources are read before the device is looked for",
         (
             *(write("rdma.max", "x", "ENODEV"), write("rdma.max", "x hca_handle=2 hca_object=max", "ENODEV")),
@@ -230,20 +221,6 @@ _FOUND: Final = (
         ),
         2,
         controllers=frozenset({"cpu"}),
-    ),
-    Case(
-        "v1 memory: half of what says which charges move is looked at",
-        (
-            *(
-                write("memory.move_charge_at_immigrate", "4294967297"),
-                write("memory.move_charge_at_immigrate", "4", "EINVAL"),
-            ),
-            read("memory.move_charge_at_immigrate", "4294967297\n"),
-        ),
-        1,
-        controllers=frozenset({"memory"}),
-        file="memory.move_charge_at_immigrate",
-        optional=True,
     ),
 )
 """What was found by driving both kernels side by side at random."""
