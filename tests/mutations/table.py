@@ -121,7 +121,7 @@ _CORE = (
         "except OSError:\n            refuse(ESRCH)",
         "processes.py",
     ),
-    _core("procs: of a thread moves it alone", "list(task.threads) if whole else [thread]", "[thread]", "processes.py"),
+    _core("procs: of a thread moves it alone", "_by_set(task) if whole else [thread]", "[thread]", "processes.py"),
     _core("procs: a sign is nonsense", 'if text[:1] == "+" or negative:', "if negative:", "parse.py"),
     _core("procs: octal is decimal", "base = 8\n            if", "base = 10\n            if", "parse.py"),
 )

@@ -49,3 +49,17 @@ def test_processes_of_a_threaded_domain_are_listed_by_when_their_groups_were_fil
     one, other = kernel.spawn(f"{_ROOT}/a/second"), kernel.spawn(f"{_ROOT}/a/first")
 
     assert kernel.read(f"{_ROOT}/a/cgroup.procs").split() == [b"%d" % one.pid, b"%d" % other.pid]
+
+
+def test_threads_that_are_in_one_place_move_one_after_the_other() -> None:
+    """The last is the one that comes from below: counted in both places for a moment (``cgroup_migrate_add_task``)."""
+    kernel = FakeSystem("v1", kernel="6.18").kernel
+    for name in ("pids/a", "pids/a/b"):
+        kernel.mkdir(f"{_ROOT}/{name}")
+    task = kernel.spawn()
+    second, _third = task.thread(), task.thread()
+    kernel.write(f"{_ROOT}/pids/a/b/tasks", b"%d" % second.tid)
+    kernel.write(f"{_ROOT}/pids/a/cgroup.procs", b"%d" % task.pid)
+
+    assert kernel.read(f"{_ROOT}/pids/a/pids.current") == b"3\n"
+    assert kernel.read(f"{_ROOT}/pids/a/pids.peak") == b"4\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import EINVAL, ESRCH
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from cgctl.fake.memory import holding
@@ -197,7 +198,7 @@ class Processes:
         self.vet_attach(group, group.tree, thread, whole=whole)
         if not task.alive:
             return
-        for each in list(task.threads) if whole else [thread]:
+        for each in _by_set(task) if whole else [thread]:
             self._move(each, group)
 
     def _thread(self, number: int) -> Thread | None:
@@ -232,3 +233,11 @@ class Processes:
             pids.charge(source, -1)
         if "freezer" in group.tree.controllers and group.tree.version == 1 and not others.is_frozen_v1(group):
             self.deliver(group)
+
+
+def _by_set(task: Task) -> list[Thread]:
+    """Return a process's threads in the order in which they are moved: those of one ``css_set`` after the other."""
+    sets: dict[tuple[Group, ...], list[Thread]] = {}
+    for thread in task.threads:
+        sets.setdefault(tuple(thread.groups.values()), []).append(thread)
+    return list(chain.from_iterable(sets.values()))
