@@ -172,17 +172,22 @@ class Pair:
             for fd in fds.values():
                 os.close(fd)
         self._fds.clear()
-        for directory, _, files in os.walk(self.top):
-            for file, thawed in (("cgroup.freeze", b"0"), ("freezer.state", b"THAWED")):
-                if file in files:
-                    self.real.write(f"{directory}/{file}", thawed)
-        for number, process in self.processes.items():
-            if number < len(PROCESSES) and number not in self.killed:
-                self.real.write(f"{self.tree.mount_point}/cgroup.procs", b"%d" % process.pid)
-                self.nursery.give_back(process)
-            else:
-                self.nursery.end(process)
-        remove_tree(self.real, self.top, timeout=10 * PATIENCE_SEC)
+        # All of it is tried, whichever part fails or is interrupted.
+        with contextlib.ExitStack() as stack:
+            stack.callback(remove_tree, self.real, self.top, timeout=10 * PATIENCE_SEC)
+            for number, process in self.processes.items():
+                stack.callback(self._release, number, process)
+            for directory, _, files in os.walk(self.top):
+                for file, thawed in (("cgroup.freeze", b"0"), ("freezer.state", b"THAWED")):
+                    if file in files:
+                        self.real.write(f"{directory}/{file}", thawed)
+
+    def _release(self, number: int, process: Process) -> None:
+        if number < len(PROCESSES) and number not in self.killed:
+            self.real.write(f"{self.tree.mount_point}/cgroup.procs", b"%d" % process.pid)
+            self.nursery.give_back(process)
+        else:
+            self.nursery.end(process)
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
