@@ -11,7 +11,7 @@ import attrs
 from cgctl.bpf import is_attached
 from cgctl.controllers import CONTROLLERS, PRESENCE, Controller, Limits, Row, Side, Stats
 from cgctl.errors import SpecError
-from cgctl.filesystem import Filesystem, read_all
+from cgctl.filesystem import Filesystem, is_there, read_all
 from cgctl.layout import UNIFIED, Layout
 from cgctl.names import parse_file
 from cgctl.plan import GONE, Place, Snapshot
@@ -55,15 +55,7 @@ def find_file(filesystem: Filesystem, layout: Layout, places: Places, name: str)
     labels = [*([home.label] if home else []), UNIFIED, *places]
     paths = [places[label].file(name) for label in dict.fromkeys(labels) if label in places]
     # A controller that is in v1 has files in v2 all the same: cpu.stat, memory.pressure.
-    return next((path for path in paths if _is_there(filesystem, path)), paths[0])
-
-
-def _is_there(filesystem: Filesystem, path: str) -> bool:
-    try:
-        filesystem.read(path)
-    except OSError as error:
-        return error.errno not in GONE
-    return True
+    return next((path for path in paths if is_there(filesystem, path)), paths[0])
 
 
 def read_limits(filesystem: Filesystem, layout: Layout, places: Places) -> Limits:

@@ -11,7 +11,8 @@ import psutil
 import cgctl
 from cgctl import claim, members
 from cgctl.address import Address
-from cgctl.cli.checks import Bench, Finding, failure, is_there
+from cgctl.cli.checks import Bench, Finding, failure
+from cgctl.filesystem import is_there
 from cgctl.layout import Hierarchy
 from cgctl.systemd.delegation import Writer, cgroup_namespace, in_charge, managed
 

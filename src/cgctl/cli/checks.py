@@ -12,8 +12,6 @@ import attrs
 
 import cgctl
 from cgctl.controllers import CONTROLLERS, Controller
-from cgctl.filesystem import Filesystem
-from cgctl.plan import GONE
 
 __all__ = [
     "Bench",
@@ -23,7 +21,6 @@ __all__ = [
     "controllers",
     "failure",
     "hierarchies",
-    "is_there",
     "own_group",
     "pressure",
     "versions",
@@ -81,15 +78,6 @@ def failure(name: str, error: Exception, *, required: bool = False) -> Finding:
     reason, semicolon, fix = text.rpartition("; ")
     reason, fix = (reason, fix) if semicolon else (text, "")
     return Finding(name=name, ok=False, reason=reason, fix=fix, required=required)
-
-
-def is_there(filesystem: Filesystem, path: str) -> bool:
-    """Tell whether there is such a file, be it one that cannot be read."""
-    try:
-        filesystem.read(path)
-    except OSError as error:
-        return error.errno not in GONE
-    return True
 
 
 def versions(bench: Bench) -> Iterator[Finding]:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import cgctl
-from cgctl.cli.checks import Bench, Finding, failure, is_there
+from cgctl.cli.checks import Bench, Finding, failure
 from cgctl.cli.output import human_duration
+from cgctl.filesystem import is_there
 
 __all__ = ["freeze_and_kill", "group", "launch", "swap"]
 

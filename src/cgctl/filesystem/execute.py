@@ -26,7 +26,7 @@ from cgctl.plan import (
 from cgctl.plan.alike import for_new
 from cgctl.plan.steps import REMOVE
 
-__all__ = ["attempt", "execute", "read_all", "remove_tree", "satisfy"]
+__all__ = ["attempt", "execute", "is_there", "read_all", "remove_tree", "satisfy"]
 
 
 class _NotHeldError(OSError):
@@ -143,20 +143,18 @@ def _write(filesystem: Filesystem, step: Write) -> None:
         if step.gone_ok and error.errno == ESRCH:
             return
         # Without the file the kernel lacks the feature; without the directory the group has vanished.
-        if step.missing_ok and error.errno == ENOENT and _is_there(filesystem, step.path.rpartition("/")[0]):
+        procs = f"{step.path.rpartition('/')[0]}/cgroup.procs"
+        if step.missing_ok and error.errno == ENOENT and is_there(filesystem, procs):
             return
-        if step.instead and error.errno == ENOENT and _can_be_read(filesystem, step.instead):
+        if step.instead and error.errno == ENOENT and is_there(filesystem, step.instead):
             return
         raise
     if step.expect is not None and filesystem.read(step.path).strip() != step.expect:
         raise _NotHeldError(EINVAL, "taken, but not held", step.path)
 
 
-def _is_there(filesystem: Filesystem, directory: str) -> bool:
-    return _can_be_read(filesystem, f"{directory}/cgroup.procs")
-
-
-def _can_be_read(filesystem: Filesystem, path: str) -> bool:
+def is_there(filesystem: Filesystem, path: str) -> bool:
+    """Tell whether there is such a file, be it one that cannot be read."""
     try:
         filesystem.read(path)
     except OSError as error:
