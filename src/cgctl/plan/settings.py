@@ -33,14 +33,23 @@ def asked(controller: Controller, spec: Any) -> tuple[Row, ...]:
     return tuple(row for row in controller.settings if values.get(row.attribute) is not None)
 
 
+@remembered
+def _clashing(controller: Controller, layout: Layout) -> tuple[tuple[str, Clash], ...]:
+    """Return the settings that some kernels do not keep, because of what is mounted here."""
+    return tuple(
+        (row.attribute, selected[1].clash)
+        for row in controller.settings
+        if (selected := layout.select(row))
+        and selected[1].clash
+        and any(layout.locate(name) for name in selected[1].clash.controllers)
+    )
+
+
 def clashes(controller: Controller, spec: Any, layout: Layout) -> Iterator[tuple[str, Clash]]:
-    """Yield the settings that a spec switches on and that some kernels do not keep, because of what is mounted here."""
-    values = controller.split(spec)
-    for row in asked(controller, spec):
-        selected = layout.select(row)
-        clash = selected[1].clash if selected else None
-        if clash and values[row.attribute] and any(layout.locate(name) for name in clash.controllers):
-            yield row.attribute, clash
+    """Yield those settings among them that a spec switches on."""
+    if clashing := _clashing(controller, layout):
+        values = controller.split(spec)
+        yield from ((attribute, clash) for attribute, clash in clashing if values.get(attribute))
 
 
 def resolved(controller: Controller, spec: Any, snapshot: Snapshot) -> Any:
