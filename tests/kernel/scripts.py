@@ -56,11 +56,16 @@ def run(script: str, *arguments: object, env: dict[str, str] | None = None, unsh
         unshare: whether to give it a mount namespace of its own.
     """
     with start(script, *arguments, env=env, unshare=unshare) as process:
-        try:
-            stdout, stderr = process.communicate(timeout=PATIENCE_SEC)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        return told(process)
+
+
+def told(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Return what a script tells until its end, which has to be good."""
+    try:
+        stdout, stderr = process.communicate(timeout=PATIENCE_SEC)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     assert (process.returncode, stderr) == (0, ""), f"status {process.returncode}\n{stdout}\n{stderr}"
     facts: dict[str, Any] = {}
     for line in stdout.splitlines():

@@ -7,7 +7,7 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,7 @@ def test_a_limit_is_of_the_groups_below(file: str, make: Make) -> None:
 def test_weights_share_a_disk(weight: int, times: int, make: Make) -> None:
     """Under BFQ, a group with four times the weight gets four times as much of a busy disk, within a quarter."""
     lacks.require("io", "bfq", "own disk")
+    near = pytest.approx(times, rel=0.25)
     with disks.slow_under_bfq() as path:
         number = disks.number(path)
         groups = [make(io=Io(weight=each)) for each in (weight, 100)]
@@ -122,21 +123,21 @@ def test_weights_share_a_disk(weight: int, times: int, make: Make) -> None:
         for process in running:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
-        shares = _shares(groups, number, lambda found: found == pytest.approx(times, rel=0.25))
+        shares = _shares(groups, number, near)
         for process in running:
             process.kill()
             process.communicate()
         for group in groups:
             group.remove()
 
-    assert statistics.median(shares[-3:]) == pytest.approx(times, rel=0.25)
+    assert statistics.median(shares[-3:]) == near
 
 
-def _shares(groups: list[cgctl.Group], number: str, is_near: Callable[[float], bool]) -> list[float]:
+def _shares(groups: list[cgctl.Group], number: str, near: object) -> list[float]:
     """Measure how much more the second group has, until the median of three is near: others disturb the disk."""
     shares: list[float] = []
     before = [_device(group, number).rbytes or 0 for group in groups]
-    while len(shares) < 12 and not (len(shares) > 2 and is_near(statistics.median(shares[-3:]))):
+    while len(shares) < 12 and not (len(shares) > 2 and statistics.median(shares[-3:]) == near):
         time.sleep(2)
         after = [_device(group, number).rbytes or 0 for group in groups]
         shares.append((after[1] - before[1]) / (after[0] - before[0]))

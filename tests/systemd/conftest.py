@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.pace import GONE_SEC, PATIENCE_SEC, eventually
+from tests.kernel.pace import GONE_SEC, eventually
+from tests.kernel.scripts import told
 from tests.leaks import PREFIX, groups
 from tests.require import skip_unless
 
@@ -92,15 +92,6 @@ def run(name: str) -> Run:
 
     def inner(script: str, *arguments: object, **keywords: Any) -> dict[str, Any]:
         with start(script, name, *arguments, **keywords) as process:
-            try:
-                stdout, stderr = process.communicate(timeout=PATIENCE_SEC)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-        assert (process.returncode, stderr) == (0, ""), f"status {process.returncode}\n{stdout}\n{stderr}"
-        facts: dict[str, Any] = {}
-        for line in stdout.splitlines():
-            facts |= json.loads(line)
-        return facts
+            return told(process)
 
     return inner
