@@ -41,9 +41,10 @@ SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
 def machine() -> dict[str, str]:
     """Describe this machine."""
     size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    versions = {hierarchy.version for hierarchy in cgctl.System.detect().layout.hierarchies}
     return {
         "kernel": platform.release(),
-        "layout": str(cgctl.System.detect().layout),
+        "layout": f"v{versions.pop()}" if len(versions) == 1 else "hybrid",
         "processors": str(len(os.sched_getaffinity(0))),
         "memory_mib": str(size),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
@@ -54,7 +55,7 @@ def machine() -> dict[str, str]:
 def save(out: str, facts: dict[str, str], points: list[Point], absent: list[str]) -> None:
     """Write what was found as CSV, with the machine in each line: to a file in a directory, or to stdout (``-``)."""
     fields = [field.name for field in dataclasses.fields(Point)]
-    name = f"{facts['kernel']}-{facts['layout'].split(maxsplit=1)[0].strip(',:')}.csv"
+    name = f"{facts['kernel']}-{facts['layout']}.csv"
     target = sys.stdout if out == "-" else (Path(out) / name).open("w", encoding="utf-8", newline="")
     writer = csv.DictWriter(target, [*facts, *fields])
     writer.writeheader()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -43,9 +42,7 @@ def rows(directory: Path) -> list[Row]:
 def machine(row: Row) -> str:
     """Name the machine of a row."""
     series = ".".join(row["kernel"].split(".")[:2])
-    layout = re.match(r"[\w-]+", row["layout"])
-    kind = "v2" if layout and layout[0] == "unified" else "hybrid" if "(v2" in row["layout"] else "v1"
-    return f"{series} {kind}{' (emulated)' if row['emulated'] == '1' else ''}"
+    return f"{series} {row['layout']}{' (emulated)' if row['emulated'] == '1' else ''}"
 
 
 def is_held(row: Row) -> bool:
