@@ -15,6 +15,7 @@ import pytest
 
 import cgctl
 from cgctl.marks import OWNER
+from cgctl.owner.ending import remove_way
 from cgctl.owner.mark import EPHEMERAL, LASTING, WAY, Mark, own
 from cgctl.owner.orphans import Found, prune
 from tests.kernel import payloads, scripts
@@ -315,6 +316,23 @@ with contextlib.ExitStack() as stack:
             assert made.exists()
             assert "made beside it" in found[name].reason
         assert _prune(name)[name].removed
+
+    def test_on_the_way_never_marked(self, name: str) -> None:
+        """Nor is one on the way to a group: it goes once nobody can be making it any more."""
+        root = _roots()[0]
+        filesystem = cgctl.System.detect().filesystem
+        made = Path(root, name)
+        made.mkdir()
+        try:
+            assert not remove_way(filesystem, str(made))
+            made.chmod(0o1755)
+            with filesystem.lock(root, exclusive=False):
+                assert not remove_way(filesystem, str(made))
+            assert remove_way(filesystem, str(made))
+            assert not made.exists()
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                made.rmdir()
 
     def test_of_another_pid_namespace(self, make: Make, name: str) -> None:
         """Whether its owner lives cannot be told from here, so it is left."""

@@ -118,7 +118,11 @@ def obstacle(files: Remover, directories: Sequence[str], mark: bytes) -> str:
 
 
 def remove_way(files: Remover, directory: str) -> bool:
-    """Remove a group that was made on the way to others, if it is empty; tell whether it was removed."""
+    """Remove a group that was made on the way to others, if it is empty; tell whether it was removed.
+
+    One that was never marked is taken for such a group too: its maker was killed before it had marked it. A maker that
+    lives has the directory above locked until then.
+    """
     if not _is_empty_way(files, directory):
         return False
     with _Locks(files, [directory], patience=0.5) as had:
@@ -126,8 +130,12 @@ def remove_way(files: Remover, directory: str) -> bool:
 
 
 def _is_empty_way(files: Remover, directory: str) -> bool:
-    mark = _getxattr(files, directory, OWNER)
-    return bool(mark and mark.startswith(WAY)) and _count(files, directory) == 0
+    try:
+        mark = files.getxattr(directory, OWNER)
+        made = files.unfinished(directory) if mark is None else mark.startswith(WAY)
+        return made and files.count(directory) == 0
+    except OSError:  # gone meanwhile
+        return False
 
 
 def settle(files: Remover, above: str) -> bool:
