@@ -32,7 +32,7 @@ if __name__ == "__main__":
         f"cgctl-job-{os.getpid()}",
         {
             "build": ["sh", "-c", "echo compiling; sleep 600 & echo left a server running"],
-            "test": [sys.executable, "-c", "print('all passed'); x = bytearray(1 << 30)"],
+            "test": [sys.executable, "-c", "print('all passed', flush=True); x = bytearray(1 << 30)"],
             "deploy": ["echo", "never reached"],
         },
     )

@@ -37,7 +37,8 @@ class Session:
             shim.chmod(0o755)
         source = str(Path(cgctl.__file__).parents[1])
         inherited = os.environ.get("PYTHONPATH")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("LC_")}
+        # A reader's Python does as it does by itself, such as keeping what is printed back until the end.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "PYTHON"))}
         self._env = environment | {
             "PATH": f"{tools}:{os.environ['PATH']}",
             "PYTHONPATH": f"{source}:{inherited}" if inherited else source,
