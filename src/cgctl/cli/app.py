@@ -76,14 +76,21 @@ def _explain(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         complain(f"{_lower(error.format_message())}{_see(error)}")
         return _USAGE
-    if isinstance(error, BrokenPipeError):
-        # Nobody reads what we write; nor must Python try again when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
-    elif isinstance(error, OSError) and not isinstance(error, cgctl.CgctlError):
-        complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))
+    if isinstance(error, OSError) and not isinstance(error, cgctl.CgctlError):
+        _give_up_writing()
+        if not isinstance(error, BrokenPipeError):  # or nobody reads what we write
+            complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))
     else:
         complain(str(error))
     return _ERROR
+
+
+def _give_up_writing() -> None:
+    """Drop what cannot be written, or Python tries again when it ends, and has an exit status of its own for that."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
 
 
 def _lower(message: str) -> str:
