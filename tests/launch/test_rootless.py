@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,9 +44,9 @@ def rootless(act: Callable[[], object]) -> None:
     in_child(become)
 
 
-def run(argv: list[str], sandbox: Sandbox) -> tuple[int | None, str]:
+def run(argv: list[str], sandbox: Sandbox, **whose: Any) -> tuple[int | None, str]:
     """Run a program in no group but the caller's."""
-    with popen(argv, leaf=Shared(), sandbox=sandbox, stdout=-1, stderr=-2, text=True) as process:
+    with popen(argv, leaf=Shared(), sandbox=sandbox, stdout=-1, stderr=-2, text=True, **whose) as process:
         output, _ = process.communicate(timeout=60)
     return process.returncode, output
 

@@ -43,7 +43,11 @@ WORK = (
 )
 # Whose groups are whose, and what is left when somebody is killed.
 OWNERS = tuple(f"tests/kernel/test_{name}.py" for name in ("chaos", "container", "crowd", "owner"))
-SANDBOXES = tuple(f"tests/kernel/test_{name}.py" for name in ("sandbox", "security", "tty", "scenes"))
+SANDBOXES = (
+    *(f"tests/kernel/test_{name}.py" for name in ("sandbox", "security", "tty", "scenes")),
+    "tests/launch/test_rootless.py",
+    "tests/launch/test_subids.py",
+)
 # The part of the tutorial that is typed otherwise where v2 has the controllers.
 TUTORIAL = ("tests/docs/test_pages.py", "-k", "3-cgroups or 4-container", "-m", "slow")
 SYSTEMD = (*SPINE, "tests/systemd")
@@ -74,6 +78,7 @@ class Cell:
         big: whether with eight processors in two nodes.
         lacks: the controllers that cannot be had there (``"group"``: nothing at all); everything else must.
         steps: how many the kernel in memory and this one are driven side by side, where that is what is run.
+        has: what else must be had there, by its names in ``CGCTL_REQUIRE``.
         part: which of several shares of a machine's tests, where they are too many for one.
     """
 
@@ -83,6 +88,7 @@ class Cell:
     user: bool = False
     big: bool = False
     lacks: frozenset[str] = frozenset()
+    has: frozenset[str] = frozenset()
     part: str = ""
     steps: int = 0
 
@@ -108,7 +114,7 @@ class Cell:
         """Make the ``CGCTL_REQUIRE`` of the guest: what may not be skipped there."""
         whose = {"host"} if not self.user else set()
         systemd = {"systemd"} if self.layout.startswith("systemd") else set()
-        return ",".join(sorted((_CONTROLLERS - self.lacks) | whose | systemd))
+        return ",".join(sorted((_CONTROLLERS - self.lacks) | self.has | whose | systemd))
 
 
 def _driven(kernel: str, layout: str, steps: int = 2000) -> Cell:
@@ -129,7 +135,7 @@ def _cells() -> tuple[Cell, ...]:
         Cell("6.12", "v2", VERBS, part="verbs"),
         Cell("6.12", "v2", OWNERS, part="owners"),
         Cell("6.12", "v2", WORK, part="work"),
-        Cell("6.12", "v2", SANDBOXES, part="sandboxes"),
+        Cell("6.12", "v2", SANDBOXES, has=frozenset(("rootless", "subids")), part="sandboxes"),
         Cell("6.12", "v2", TUTORIAL, part="tutorial"),
         Cell("6.12", "v2", (*RUNS, *DEVICES, *NET, *BESIDE)),
         Cell("6.1", "v1", (*RUNS, *DEVICES)),
