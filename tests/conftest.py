@@ -13,6 +13,10 @@ pytest_plugins = ["tests.leaks"]
 _numbers = itertools.count(1)
 
 
+# What is kept back until a program ends, or is lost, is so for those who have not set this.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_base() -> Iterator[None]:
     """Keep groups that name themselves (``cgctl.run``) below a group of this run's own."""
