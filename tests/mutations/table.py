@@ -83,7 +83,7 @@ _CORE = (
         "tree.py",
     ),
     _core("write: too long is EINVAL", "refuse(E2BIG)", "refuse(EINVAL)", "kernel.py"),
-    _core("write: a NUL is kept", 'data.split(b"\\0", 1)[0].decode', "data.decode", "kernel.py"),
+    _core("write: a NUL is kept", 'data.split(b"\\0", 1)[0].decode', "data.decode", "parse.py"),
     _core(
         "type: of a populated group",
         "if group.populated or not group.control <= THREADED:",

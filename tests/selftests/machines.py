@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 import cgctl
 from cgctl.fake import Task
@@ -46,6 +48,12 @@ class Machine(Protocol):
 
     def spin(self, groups: list[cgctl.Group], seconds: float) -> list[float]:
         """Have a process in each group, all on one processor, use what it gets; return how much that was."""
+
+    def poll(self, watches: Sequence[Any], timeout: float) -> list[Any]:
+        """Wait until open files have something to say, and return those, in their order."""
+
+    def spinning(self, group: cgctl.Group) -> AbstractContextManager[None]:
+        """Have a process in a group use what it gets, meanwhile."""
 
     def wait(self, until: Callable[[], bool]) -> bool:
         """Wait until something holds."""
@@ -115,6 +123,18 @@ class Memory:
         for task in tasks:
             self.kernel.signal(task.pid, signal.SIGKILL)
         return [each / 1e6 for each in used]
+
+    def poll(self, watches: Sequence[Any], timeout: float) -> list[Any]:
+        """Wait in virtual time."""
+        return self.kernel.poll(watches, timeout)
+
+    @contextmanager
+    def spinning(self, group: cgctl.Group) -> Iterator[None]:
+        """Burn."""
+        task = self.kernel.spawn(group)
+        task.burn("1h")
+        yield
+        task.exit()
 
     def wait(self, until: Callable[[], bool]) -> bool:
         """Look at once: here nothing comes later by itself."""
@@ -186,6 +206,25 @@ class Real:
             process.kill()
             process.wait(PATIENCE_SEC)
         return found
+
+    def poll(self, watches: Sequence[Any], timeout: float) -> list[Any]:
+        """Wait."""
+        poll = select.poll()
+        fds = [watch._fd for watch in watches]
+        for fd in fds:
+            poll.register(fd, select.POLLPRI)
+        told = dict(poll.poll(timeout * 1000))
+        return [watch for watch, fd in zip(watches, fds, strict=True) if fd in told]
+
+    @contextmanager
+    def spinning(self, group: cgctl.Group) -> Iterator[None]:
+        """Spin."""
+        process = group.popen(payloads.spinner(600), stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait(PATIENCE_SEC)
 
     def wait(self, until: Callable[[], bool]) -> bool:
         """Wait."""

@@ -191,3 +191,141 @@ class TestAverages:
         group.write("cgroup.pressure", "1")
 
         assert total(group, "cpu", "some") == 0
+
+
+class TestTriggers:
+    """What is written to an open file of pressure; who else may, and what of the kernel, is in tests/selftests."""
+
+    @staticmethod
+    def _watched(system: FakeSystem, data: bytes = b"some 150000 1000000", **keywords: Any) -> Any:
+        group = make(system, **keywords)
+        file = system.kernel.watch(f"{group.paths()['unified']}/cpu.pressure")
+        file.write(data)
+        burning(system, group, 1)
+        return file
+
+    def test_when_it_fires(self) -> None:
+        """It is looked ten times in a window, from when somebody waits, after 20 ms; 80 of each 100 ms are lost."""
+        system = FakeSystem("v2", cpus=1)
+        file = self._watched(system, cpu=0.2)
+
+        assert system.kernel.poll([file], 60) == [file]
+        assert system.kernel.now == pytest.approx(0.22)
+
+    def test_once_in_a_window(self) -> None:
+        """As long as it goes on, it is told every second and not more often."""
+        system = FakeSystem("v2", cpus=1)
+        file, times = self._watched(system, cpu=0.2), []
+        for _ in range(4):
+            system.kernel.poll([file], None)
+            times.append(system.kernel.now)
+
+        assert times == pytest.approx([0.22, 1.22, 2.22, 3.22])
+
+    def test_below_the_threshold(self) -> None:
+        """A tenth of the time is not 150 ms of a second, however long it goes on."""
+        system = FakeSystem("v2", cpus=1)
+        file = self._watched(system, cpu=0.9)
+
+        assert system.kernel.poll([file], 60) == []
+        assert system.kernel.now == 60
+
+    def test_as_time_is_let_pass(self) -> None:
+        """Whoever lets time pass by himself finds it fired afterwards, once."""
+        system = FakeSystem("v2", cpus=1)
+        file = self._watched(system, cpu=0.2)
+        assert not file.ready
+        system.kernel.advance("10s")
+
+        assert [system.kernel.poll([file], 0) for _ in range(2)] == [[file], []]
+
+    def test_of_memory(self) -> None:
+        """What memory.high costs is waited for too."""
+        system = FakeSystem("v2")
+        group = make(system, memory=cgctl.Memory(high="10M"))
+        file = system.kernel.watch(f"{group.paths()['unified']}/memory.pressure")
+        file.write(b"full 100000 1000000")
+        system.kernel.spawn(group).allocate("50M")
+
+        assert system.kernel.poll([file], 60) == [file]
+
+    def test_closed(self) -> None:
+        """With the file goes the trigger."""
+        system = FakeSystem("v2", cpus=1)
+        file = self._watched(system, cpu=0.2)
+        assert system.kernel.clock.pressure.triggers
+        file.close()
+
+        assert not system.kernel.clock.pressure.triggers
+
+    def test_nobody_closes_it(self) -> None:
+        """Nor does it stay when the file is merely forgotten."""
+        system = FakeSystem("v2", cpus=1)
+        self._watched(system, cpu=0.2)
+
+        assert not system.kernel.clock.pressure.triggers
+
+    def test_nothing_will_happen(self) -> None:
+        """Waiting without end for what cannot come is refused, and not done."""
+        system = FakeSystem("v2")
+        group = make(system)
+        file = system.kernel.watch(f"{group.paths()['unified']}/cpu.pressure")
+        file.write(b"some 150000 1000000")
+
+        with pytest.raises(RuntimeError, match="watched for ever"):
+            system.kernel.poll([file], None)
+
+    @pytest.mark.parametrize(
+        ("kernel", "data", "takes"),
+        [
+            ("5.10", b"some 9 3000000", True),
+            *(
+                (kernel, data, takes)
+                for kernel in ("6.1", "6.12", "7.3")
+                for data, takes in ((b"some 9 3000000", False), (b"some 9 4000000", True))
+            ),
+        ],
+    )
+    def test_of_an_ordinary_user(self, kernel: str, data: bytes, takes: bool) -> None:  # noqa: FBT001
+        """He may have windows of two seconds and multiples of that, but on the first kernel."""
+        system = FakeSystem("v2", kernel=kernel, user=1000)
+        system.kernel.mkdir("/sys/fs/cgroup/user/a")
+        file = system.kernel.watch("/sys/fs/cgroup/user/a/cpu.pressure")
+        if takes:
+            file.write(data)
+        else:
+            with pytest.raises(OSError, match="Invalid argument"):
+                file.write(data)
+
+    def test_with_the_averages(self) -> None:
+        """What a user asks for is looked at every two seconds."""
+        system = FakeSystem("v2", cpus=1, user=1000)
+        system.kernel.advance("500ms")
+        system.kernel.mkdir("/sys/fs/cgroup/user/a")
+        file = system.kernel.watch("/sys/fs/cgroup/user/a/cpu.pressure")
+        file.write(b"some 150000 2000000")
+        for _ in range(2):
+            system.kernel.spawn("/sys/fs/cgroup/user/a").burn("1h")
+
+        assert system.kernel.poll([file], 60) == [file]
+        assert system.kernel.now == 2
+
+    @pytest.mark.parametrize(
+        ("data", "takes"),
+        [
+            ("some 4294967297 1000000", True),
+            ("some\t5\n1000000", True),
+            ("full5 1000000x", True),
+            ("some 51000000", False),
+            ("some -1 1000000", False),
+            (" some 5 1000000", False),
+        ],
+    )
+    def test_what_is_one(self, data: str, takes: bool) -> None:  # noqa: FBT001
+        """It is read as sscanf does."""
+        group = make(FakeSystem("v2"))
+        if takes:
+            group.write("cpu.pressure", data)
+        else:
+            with pytest.raises(cgctl.StepError, match="EINVAL"):
+                group.write("cpu.pressure", data)

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from errno import E2BIG, EINVAL, EISDIR, ENODATA, ENOENT, ENOTBLK, ENOTDIR, ENXIO, ESRCH
 from types import MappingProxyType
 from typing import Final
+from weakref import WeakSet
 
 from cgctl.errors import SpecError
-from cgctl.fake import layouts, proc
+from cgctl.fake import layouts, proc, watching
 from cgctl.fake.faults import Fault, Faults, Operation
 from cgctl.fake.layouts import ROOT, Layout, Mounted
 from cgctl.fake.memory import holding
 from cgctl.fake.owners import Owners
+from cgctl.fake.parse import written
 from cgctl.fake.processes import Processes
 from cgctl.fake.profile import Profile, profile
 from cgctl.fake.program import Program, Programs, ProgramTask, Streams
@@ -69,6 +71,7 @@ class FakeKernel:
         programs: those that run.
         owners: whose groups, files and processes are.
         watchers: group and peak → who has reset it for himself.
+        opened: the files that are open.
         mutex: held while anything is looked at or changed.
 
     Raises:
@@ -105,10 +108,10 @@ class FakeKernel:
         self.speeds = {name: _speed(disks[name]) for name in disks} if isinstance(disks, Mapping) else {}
         self.interfaces = ("lo",)
         self.without = frozenset(without)
+        self.opened: WeakSet[OpenFile] = WeakSet()
         self.device_states: dict[Group, devices.State] = {}
         self.known_disks: dict[Group, list[str]] = {}
         self.mutex = threading.RLock()
-        self._changed = threading.Condition(self.mutex)
         mounted = layouts.mounted(layout, self.profile) if isinstance(layout, str) else tuple(layout)
         mounted += tuple((1, (f"name={name}",), f"{ROOT}/{name}") for name in named)
         self.trees = tuple(self._tree_of(number, *each) for number, each in enumerate(mounted, 1))
@@ -144,8 +147,13 @@ class FakeKernel:
             self.owners.vet_file(group, name, mode, writing=False)
             if not mode & _READABLE:
                 refuse(EINVAL)
-            reader = READ[group.tree.version].get(name)
-            return (reader(group) if reader else group.get(name)).encode()
+            return self.content(group, name)
+
+    @staticmethod
+    def content(group: Group, name: str) -> bytes:
+        """Return what is in an interface file, whoever reads it."""
+        reader = READ[group.tree.version].get(name)
+        return (reader(group) if reader else group.get(name)).encode()
 
     def write(self, path: str, data: bytes) -> None:
         """Write *data* with one ``write(2)``."""
@@ -163,14 +171,13 @@ class FakeKernel:
             writer = WRITE[group.tree.version].get(name)
             if writer is None or not mode & _WRITABLE:
                 refuse(EINVAL)
-            text = data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
             before = group.control
-            held = writer(group, text)
+            held = writer(group, written(data))
             if group.control is not before:
                 self.owners.enabled(group, group.control - before)
             if held is not None:
                 group.values[name] = held
-            self._changed.notify_all()
+            self.notify()
 
     def mkdir(self, path: str, marks: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Make a group, with extended attributes."""
@@ -245,12 +252,34 @@ class FakeKernel:
         self.advance_until(lambda: self.read(path) != seen, max(0.0, timeout))
 
     def watch(self, path: str) -> OpenFile:
-        """Open a file that answers each who has it open for himself."""
+        """Open a file that answers each who has it open for himself, to be waited for with :meth:`poll`.
+
+        What is written to a file of pressure, such as ``b"some 150000 1000000"``, is its trigger.
+        """
         with self.mutex, _named(path):
             self._faults.meet("read", path)
             group, name, mode = self._file(path)
-            self.owners.vet_file(group, name, mode, writing=True)
+            self.owners.vet_file(group, name, mode, writing=bool(mode & _WRITABLE))
             return OpenFile(self, path, group, name)
+
+    def poll(self, watches: Iterable[OpenFile], timeout: float | None) -> list[OpenFile]:
+        """Let time pass until open files have something to say (:attr:`.OpenFile.ready`), and return those.
+
+        A trigger that is returned has been told of: it says something again when it has fired another time.
+
+        Args:
+            watches: from :meth:`watch`.
+            timeout: for how long, in seconds of the virtual time; ``None``: as long as anything is to happen.
+
+        Raises:
+            RuntimeError: there is no timeout, and nothing is to happen by which one of them would change.
+        """
+        files = list(watches)
+        with self.mutex:
+            if not self.advance_until(lambda: any(file.ready for file in files), timeout) and timeout is None:
+                msg = "files would be watched for ever: nothing is to happen on the machine in memory; give a timeout"
+                raise RuntimeError(msg)
+            return watching.poll(files)
 
     def monotonic(self) -> float:
         """Return the seconds since the machine was started."""
@@ -521,8 +550,9 @@ class FakeKernel:
     # --- waiting ----------------------------------------------------------------------------------------------------
 
     def notify(self) -> None:
-        """Wake those who wait for an event."""
-        self._changed.notify_all()
+        """Tell those who watch files that something may have changed."""
+        for file in self.opened:
+            file.look()
 
 
 def _speed(value: int | str) -> float:

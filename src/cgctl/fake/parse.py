@@ -23,6 +23,7 @@ __all__ = [
     "stripped",
     "u64",
     "unsigned",
+    "written",
 ]
 
 U64: Final = 1 << 64
@@ -34,6 +35,11 @@ BLANKS: Final = " \t\n\v\f\r\xa0"
 
 _DIGITS: Final = {8: re.compile(r"[0-7]*"), 10: re.compile(r"[0-9]*"), 16: re.compile(r"[0-9a-fA-F]*")}
 _SUFFIXES: Final = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
+
+
+def written(data: bytes) -> str:
+    """Return what functions that read strings see of what was written."""
+    return data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
 def stripped(text: str) -> str:

@@ -83,6 +83,7 @@ class Profile:
         kmem_limits: v1's kmem.limit_in_bytes is kept.
         full_cpu_pressure: cpu.pressure takes a ``full`` trigger.
         least_window: the shortest window of a PSI trigger, microseconds.
+        ordinary_windows: those of ordinary users are multiples of so many; 0: any.
         isolated: partitions may be isolated.
         idle_disks: io.stat has a line for a device that was configured, but not used.
         v1: the controllers that can be mounted as v1.
@@ -109,6 +110,7 @@ class Profile:
     kmem_limits: bool = False
     full_cpu_pressure: bool = True
     least_window: int = 1
+    ordinary_windows: int = 2_000_000
     isolated: bool = True
     idle_disks: bool = True
     v1: tuple[str, ...] = ()
@@ -143,6 +145,7 @@ _FACTS: Final[Mapping[str, Mapping[str, Any]]] = {
         "kmem_limits": True,
         "full_cpu_pressure": False,
         "least_window": 500_000,
+        "ordinary_windows": 0,
         "v1": tuple(name for name in _V1 if name != "misc"),
         "v2": ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"),
     },

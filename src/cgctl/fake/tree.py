@@ -200,6 +200,7 @@ class Group:
         if not self.threads:
             self.since = next(_ORDER)
             self._fill()
+            self.kernel.notify()
         self.threads[thread] = None
 
     def leave(self, thread: Thread) -> None:
@@ -207,6 +208,7 @@ class Group:
         del self.threads[thread]
         if not self.threads:
             self._drain()
+            self.kernel.notify()
 
     def _fill(self) -> None:
         group: Group | None = self

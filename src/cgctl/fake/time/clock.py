@@ -109,7 +109,7 @@ class Clock:
             if happened():
                 return True
             stop = min(end, self._kernel.programs.due(end))
-            if fired:
+            if fired and not self.pressure.looking:
                 self._repeat(repetitions, min(stop, self.disks.begins(stop)), happened)
             due = min(engine.due() for engine in self._engines)
             if self.now >= end or (math.isinf(due) and stop == _NEVER):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from cgctl.fake.time.triggers import Trigger
 from cgctl.fake.time.work import Blocked
 from cgctl.fake.tree import Group
 
@@ -106,9 +107,14 @@ class _Tasks:
 
 
 class Tracker:
-    """The pressure in all v2 groups of one kernel."""
+    """The pressure in all v2 groups of one kernel.
+
+    Attributes:
+        triggers: those of open files.
+    """
 
     def __init__(self, kernel: FakeKernel) -> None:
+        self.triggers: dict[Trigger, None] = {}
         self._kernel = kernel
         self._shares: list[tuple[Pressure, Line, float]] = []
 
@@ -135,6 +141,12 @@ class Tracker:
             if share > _NOTHING
             for pressure, line in [self._line(group, name)]
         ]
+        if self.triggers:
+            waiting_for = {id(line) for _, line, _ in self._shares}
+            for trigger in self.triggers:
+                pressure = trigger.group.pressure
+                if pressure and id(pressure.lines.get(trigger.line)) in waiting_for:
+                    trigger.wake(clock.now)
 
     def _tasks(self, thread: Thread, tasks: dict[Group, _Tasks]) -> Iterator[_Tasks]:
         for tree, group in thread.groups.items():
@@ -152,8 +164,13 @@ class Tracker:
         return pressure, pressure.lines.setdefault(name, Line())
 
     def due(self) -> float:
-        """Return when something changes by itself: never."""
-        return math.inf
+        """Return when something changes by itself, in nanoseconds from now: when a trigger is looked at."""
+        return min((trigger.next for trigger in self.triggers), default=math.inf) - self._kernel.clock.now
+
+    @property
+    def looking(self) -> bool:
+        """Whether a trigger is looked at now and then, which must not be passed over."""
+        return any(trigger.next != math.inf for trigger in self.triggers)
 
     def elapse(self, time: int) -> None:
         """Let time pass in which nothing changes, and take each two seconds of it into the averages."""
@@ -168,6 +185,9 @@ class Tracker:
                 for pressure in pressures:
                     pressure.catch_up(until)
             now = until if pressures else end
+        for trigger in self.triggers:
+            if trigger.next <= end:
+                trigger.look(end)
 
     # --- what repeats -----------------------------------------------------------------------------------------------
 
