@@ -35,6 +35,7 @@ LAYERS = (
     ("delegating", "peaks"),
     ("killing", "freezing"),
     ("reading", "members"),
+    ("gathering",),
     ("launch",),
     ("rootfs",),
     ("systemd", "events", "owner"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cgctl
-from cgctl.filesystem import Filesystem
+from cgctl.filesystem import Filesystem, read_each
 from cgctl.plan import Mkdir, Write
 from measuring import Case, Result, pair
 
@@ -124,6 +124,13 @@ class Recording:
         if "/@" not in path:
             self.read_paths.append(path)
         return data
+
+    def read_each(self, directory: str, names: Sequence[str]) -> list[bytes | int]:
+        """Read files of one directory."""
+        answers = read_each(self._filesystem, directory, names)
+        read = zip(names, answers, strict=True)
+        self.read_paths += [f"{directory}/{name}" for name, each in read if isinstance(each, bytes) and name[0] != "@"]
+        return answers
 
 
 def recorded(group: cgctl.Group, verb: Callable[[cgctl.Group], object]) -> list[str]:

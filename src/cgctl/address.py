@@ -80,11 +80,12 @@ class Address:
     def existing(self) -> dict[str, Place]:
         """Return the places in which the group is there: hierarchy label → place."""
         found = {}
-        name = "/".join((*self.base.parts, *self.parts))
+        parts = (*self.base.parts, *self.parts)
+        exists, way = self.system.filesystem.exists, "".join(f"/{part}" for part in parts)
         for hierarchy in self._hierarchies():
             directory = self.base.directories[hierarchy.label]
-            if self.system.filesystem.exists(f"{directory}/{name}" if name else directory):
-                found[hierarchy.label] = self.place(hierarchy)
+            if exists(f"{directory}{way}"):
+                found[hierarchy.label] = Place(hierarchy=hierarchy, base=directory, parts=parts)
         return found
 
     def nearest(self) -> dict[str, str]:

@@ -34,6 +34,8 @@ __all__ = [
 
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+)/([0-9]+))?)?", re.ASCII)
 _CLASS = re.compile(r"([0-9a-f]{1,4}):([0-9a-f]{1,4})|0x([0-9a-f]{1,8})|0", re.ASCII | re.IGNORECASE)
+_STALLED: Final = " ".join(rf"avg{span}=([0-9]+\.[0-9]+)" for span in (10, 60, 300)) + r" total=([0-9]+)\n"
+_PRESSURE: Final = re.compile(rf"some {_STALLED}(?:full {_STALLED})?", re.ASCII)
 HIGHEST_CLASS: Final = 2**32 - 1
 """The highest id of a traffic class."""
 HIGHEST_CPU: Final = 2**20 - 1
@@ -141,6 +143,14 @@ def parse_pressure(text: str) -> Pressure:
     Raises:
         FormatError: a line or a key is missing.
     """
+    # What every kernel since 4.20 prints is read at once; the rest is for what is wrong, and what is to come.
+    if match := _PRESSURE.fullmatch(text):
+        some10, some60, some300, some_total, full10, full60, full300, full_total = match.groups()
+        some = PressureLine(avg10=float(some10), avg60=float(some60), avg300=float(some300), total_usec=int(some_total))
+        if full_total is None:
+            return Pressure(some=some)
+        full = PressureLine(avg10=float(full10), avg60=float(full60), avg300=float(full300), total_usec=int(full_total))
+        return Pressure(some=some, full=full)
     try:
         lines = {key: _pressure_line(pairs) for key, pairs in parse_nested_keyed(text).items()}
         return Pressure(some=lines["some"], full=lines.get("full"))

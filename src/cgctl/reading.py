@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from errno import EBADMSG, ENODEV, ENOSYS, EOPNOTSUPP, EPERM
-from typing import Any, Final
+from collections.abc import Iterable
+from errno import ENODEV
+from typing import Any
 
 import attrs
 
-from cgctl.bpf import is_attached
-from cgctl.controllers import CONTROLLERS, PRESENCE, Controller, Limits, Row, Side, Stats
+from cgctl.controllers import CONTROLLERS, PRESENCE, Controller, Limits, Side, Stats
 from cgctl.errors import SpecError
-from cgctl.filesystem import Filesystem, is_there, read_all
+from cgctl.filesystem import Filesystem, is_there
+from cgctl.gathering import File, Places, Reading, absent, gather, require, settings_table, statistics_table
 from cgctl.layout import UNIFIED, Layout
 from cgctl.names import parse_file
-from cgctl.plan import GONE, Place, Snapshot
+from cgctl.plan import Place
 from cgctl.plan.remembering import remembered
-from cgctl.plan.settings import files, held_spec
 
 __all__ = ["controllers_in", "find_file", "read_limits", "read_stats"]
-
-_ABSENT: Final = GONE | {EOPNOTSUPP}
-_HIDDEN: Final = _ABSENT | {EPERM, ENOSYS, EBADMSG}
-
-Places = Mapping[str, Place]
-"""Hierarchy label → the group's place in it, for hierarchies in which it is."""
 
 
 def controllers_in(filesystem: Filesystem, layout: Layout, places: Places) -> tuple[str, ...]:
     """Return the names of the controllers that a group has, in the order of the table."""
-    found: set[str] = set()
-    for label, place in places.items():
-        if label == UNIFIED:
-            everywhere = (CONTROLLERS[name] for name, presence in PRESENCE.items() if presence.everywhere)
+    unified = places.get(UNIFIED)
+    enabled = b"" if unified is None else filesystem.read(unified.file("cgroup.controllers"))
+    return _controllers(layout, tuple(places), enabled)
+
+
+@remembered
+def _controllers(layout: Layout, labels: tuple[str, ...], enabled: bytes) -> tuple[str, ...]:
+    """Return the controllers of a group that is in these hierarchies, given what v2 has enabled for it."""
+    found: set[str] = set(enabled.decode().split())
+    for hierarchy in layout.hierarchies:
+        if hierarchy.label not in labels:
+            continue
+        if hierarchy.label == UNIFIED:
+            everywhere = tuple(name for name, presence in PRESENCE.items() if presence.everywhere)
             # One that v1 has as well may be there, where the group need not be.
-            found.update(
-                controller.name for controller in everywhere if _present(controller, layout, tuple(places)).settings
-            )
-            found.update(filesystem.read(place.file("cgroup.controllers")).decode().split())
-            found.update(place.hierarchy.implicit)
+            table = settings_table(layout, labels, everywhere)
+            found.update(controller.name for controller, readings in table.controllers if readings)
+            found.update(hierarchy.implicit)
         else:
-            here = {*place.hierarchy.controllers}
+            here = {*hierarchy.controllers}
             found.update(name for name, presence in PRESENCE.items() if here.intersection(presence.v1))
     return tuple(name for name in CONTROLLERS if name in found)
 
@@ -60,41 +61,22 @@ def find_file(filesystem: Filesystem, layout: Layout, places: Places, name: str)
 
 def read_limits(filesystem: Filesystem, layout: Layout, places: Places) -> Limits:
     """Return what the kernel holds of each controller that the group has."""
-    specs = {}
-    answers: set[bytes | int] = set()
-    for name in controllers_in(filesystem, layout, places):
-        controller = _present(layout.controller(name), layout, tuple(places))
-        snapshot = Snapshot(read_all(filesystem, files(controller.settings, layout, lambda home: places[home.label])))
-        specs[name] = held_spec(controller, layout, snapshot, lambda home: places[home.label])
-        answers.update(snapshot.values.values())
-    if ENODEV in answers or not any(isinstance(answer, bytes) for answer in answers):
-        _require(filesystem, places)
-    return Limits(**specs)
+    table = settings_table(layout, tuple(places), controllers_in(filesystem, layout, places))
+    answers = gather(filesystem, places, table)
+    held = answers.values()
+    if ENODEV in held or not any(isinstance(answer, bytes) for answer in held):
+        require(filesystem, places)
+    texts = {
+        file: answer.decode("utf-8", "surrogateescape") for file, answer in answers.items() if isinstance(answer, bytes)
+    }
+    return Limits(**{controller.name: _held(controller, readings, texts) for controller, readings in table.controllers})
 
 
-def _require(filesystem: Filesystem, places: Places) -> None:
-    """Look whether a group is still there, in any hierarchy.
-
-    Raises:
-        OSError: it is not.
-    """
-    refused = None
-    for place in places.values():
-        try:
-            filesystem.read(place.marker())
-        except OSError as error:
-            refused = error
-        else:
-            return
-    if refused is not None:
-        raise refused
-
-
-@remembered
-def _present(controller: Controller, layout: Layout, labels: tuple[str, ...]) -> Controller:
-    """Return a controller with the rows of the settings whose files are in a hierarchy in which the group is."""
-    rows = (row for row in controller.settings if (found := layout.select(row)) and found[0].label in labels)
-    return attrs.evolve(controller, settings=tuple(rows))
+def _held(controller: Controller, readings: tuple[Reading, ...], texts: dict[File, str]) -> Any:
+    """Return the spec that a controller's files hold; ``None`` for settings that this kernel or version has not."""
+    here = [(reading, texts[reading.file]) for reading in readings if reading.file in texts]
+    by_name = {reading.side.file: text for reading, text in here}
+    return controller.join({reading.attribute: reading.side.codec.decode(text, by_name) for reading, text in here})
 
 
 def read_stats(filesystem: Filesystem, layout: Layout, places: Places, names: Iterable[str]) -> Stats:
@@ -108,48 +90,34 @@ def read_stats(filesystem: Filesystem, layout: Layout, places: Places, names: It
         if name not in CONTROLLERS:
             msg = f"stats({name!r}): there is no such controller; cgctl has {', '.join(CONTROLLERS)}"
             raise SpecError(msg)
-    reader = _Reader(filesystem, layout, places, tuple(places))
-    told = {name: reader.read(layout.controller(name)) for name in wanted or CONTROLLERS}
+    table = statistics_table(layout, tuple(places), wanted or tuple(CONTROLLERS))
+    reader = _Reader(filesystem, places, gather(filesystem, places, table))
+    told = {controller.name: reader.read(controller, readings) for controller, readings in table.controllers}
     if not any(told.values()):
         # Nothing at all: either the group has none of these controllers, or it has gone.
-        _require(filesystem, places)
+        require(filesystem, places)
     return Stats(**told)
 
 
-@remembered
-def _readings(controller: Controller, layout: Layout, labels: tuple[str, ...]) -> tuple[tuple[str, str, Side], ...]:
-    """Return what is read of a group that is in these hierarchies: attribute, the hierarchy's label, and the file."""
-    return tuple(
-        (row.attribute, *found) for row in controller.readings if (found := _side_in(row, layout, labels)) is not None
-    )
-
-
-def _side_in(row: Row, layout: Layout, labels: tuple[str, ...]) -> tuple[str, Side] | None:
-    for version in (row.prefer, 3 - row.prefer):
-        side = row.side(version)
-        home = layout.locate(side.controller) if side else None
-        if side and home and home.label in labels and home.version == version:
-            return home.label, side
-    return None
-
-
-@attrs.frozen
 class _Reader:
-    filesystem: Filesystem
-    layout: Layout
-    places: Places
-    labels: tuple[str, ...]
-    texts: dict[str, str | None] = attrs.field(factory=dict)
+    """Makes statistics of what was read; what depends on that it reads itself."""
 
-    def read(self, controller: Controller) -> Any:
+    def __init__(self, filesystem: Filesystem, places: Places, answers: dict[File, bytes | int]) -> None:
+        self._filesystem = filesystem
+        self._places = places
+        self._texts = {file: self._told(file, answer) for file, answer in answers.items()}
+        self._names: dict[str, str | None] = {}
+
+    def read(self, controller: Controller, readings: tuple[Reading, ...]) -> Any:
+        """Return the statistics of a controller; ``None`` if the group has none of it."""
         told: dict[str, Any] = {}
-        for attribute, label, side in _readings(controller, self.layout, self.labels):
-            place = self.places[label]
-            text = self._text(place.file(side.file, place.hierarchy.mount_point if side.root else None))
+        for reading in readings:
+            text = self._texts[reading.file]
             if text is not None:
-                value = self._value(place, side, text) if side.also or side.sum else side.codec.decode(text, {})
+                side = reading.side
+                value = self._value(reading, text) if side.also or side.sum else side.codec.decode(text, {})
                 if value is not None:
-                    told[attribute] = value
+                    told[reading.attribute] = value
         # Every v2 group tells of pressure; that alone does not make it one with this controller.
         if not told.keys() - {"pressure"}:
             return None
@@ -158,13 +126,19 @@ class _Reader:
 
     def _name(self, number: str) -> str | None:
         """Return the name of a block device in ``/dev``."""
-        text = self._text(f"/sys/dev/block/{number}/uevent") or ""
-        return next((line.partition("=")[2] for line in text.splitlines() if line.startswith("DEVNAME=")), None)
+        if number not in self._names:
+            lines = (self._text(f"/sys/dev/block/{number}/uevent") or "").splitlines()
+            names = (line.partition("=")[2] for line in lines if line.startswith("DEVNAME="))
+            self._names[number] = next(names, None)
+        return self._names[number]
 
-    def _value(self, place: Place, side: Side, text: str) -> Any:
-        value = self._one(place, place.directory, side, text)
+    def _value(self, reading: Reading, text: str) -> Any:
+        side, texts = reading.side, {reading.side.file: text}
+        texts |= {name: more for name, file in reading.also if (more := self._texts[file]) is not None}
+        value = side.codec.decode(text, texts)
         if not side.sum or value is None:
             return value
+        place = self._places[reading.file[0]]
         for directory in self._below(place.directory):
             below = self._text(place.file(side.file, directory))
             if below is not None:
@@ -180,27 +154,35 @@ class _Reader:
                 texts[name] = more
         return side.codec.decode(text, texts)
 
+    def _told(self, file: File, answer: bytes | int) -> str | None:
+        """Return the text of a file that was to be read; ``None`` if there is none."""
+        if isinstance(answer, bytes):
+            return answer.decode()
+        label, root, name = file
+        place = self._places[label]
+        path = f"{place.hierarchy.mount_point if root else place.directory}/{name}"
+        if absent(path, answer):
+            self._look(answer)
+            return None
+        return self._text(path)  # which says what is wrong
+
     def _text(self, path: str) -> str | None:
         try:
-            return self.texts[path]
-        except KeyError:
-            pass
-        try:
-            text = self.filesystem.read(path).decode()
+            return self._filesystem.read(path).decode()
         except OSError as error:
-            # A file that this kernel has not, or has switched off (EOPNOTSUPP: no pressure accounting); who may not
-            # look at attached programs is told nothing of them.
-            if error.errno not in (_HIDDEN if is_attached(path) else _ABSENT):
+            if not absent(path, error.errno or 0):
                 raise
-            if error.errno == ENODEV:  # it was removed between the opening and the reading
-                _require(self.filesystem, self.places)
-            text = None
-        self.texts[path] = text
-        return text
+            self._look(error.errno)
+            return None
+
+    def _look(self, refused: int | None) -> None:
+        if refused == ENODEV:  # it was removed between the opening and the reading
+            require(self._filesystem, self._places)
 
     def _below(self, directory: str) -> Iterable[str]:
         try:
-            names = self.filesystem.listdir(directory)
+            # To count costs less than to list, and mostly there are none.
+            names = self._filesystem.listdir(directory) if self._filesystem.count(directory) else []
         except OSError:
             return
         for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import cgctl
+from cgctl.filesystem import read_all
+from cgctl.filesystem.kernel import KernelFilesystem
 from tests.kernel import lacks, scripts
 from tests.kernel.conftest import Make
 from tests.leaks import groups
@@ -183,6 +186,49 @@ class TestGroups:
         finally:
             below.rmdir()
             below.parent.rmdir()
+
+
+class TestFilesTogether:
+    """Files of one directory are read together as each is read alone."""
+
+    def test_all_of_a_group(self, make: Make) -> None:
+        """The content of each, or the errno with which it refuses; and no descriptor is left open."""
+        group = make(pids=5)
+        filesystem = KernelFilesystem()
+        for directory in group.paths().values():
+            names = [*(each.name for each in Path(directory).iterdir() if each.is_file()), "no_such_file", "@no_such"]
+            assert filesystem.exists(directory)  # which opens the hierarchies' roots, for good
+            before = len(os.listdir("/proc/self/fd"))
+
+            together = filesystem.read_each(directory, names)
+
+            assert len(os.listdir("/proc/self/fd")) == before
+            alone = read_all(filesystem, [f"{directory}/{name}" for name in names])
+            assert dict(zip(alone, together, strict=True)) == alone
+
+    def test_of_no_group(self, name: str) -> None:
+        """Where the directory is not there, none of them is; nor outside of all hierarchies."""
+        mount_point = next(iter(lacks.hierarchies().values()))
+
+        assert KernelFilesystem().read_each(f"{mount_point}/{name}", ["a", "b"]) == [errno.ENOENT, errno.ENOENT]
+        assert KernelFilesystem().read_each("/etc", ["passwd"]) == [errno.EXDEV]
+        assert KernelFilesystem().read_each(f"{mount_point}/..", ["a"]) == [errno.ELOOP]
+
+    def test_mounted_over(self, make: Make) -> None:
+        """A file on which another is mounted is not read, and the others are."""
+        lacks.require("a machine of its own")
+        directory = next(iter(make(pids=5).paths().values()))
+        script = f"""
+            import errno, subprocess
+            from cgctl.filesystem.kernel import KernelFilesystem
+            subprocess.run(["mount", "--bind", "/dev/null", "{directory}/cgroup.procs"], check=True)
+            found = KernelFilesystem().read_each("{directory}", ["cgroup.procs", "cgroup.procs", "no_such"])
+            assert found == [errno.EXDEV, errno.EXDEV, errno.ENOENT], found
+            """
+        argv = ["unshare", "-m", sys.executable, "-c", textwrap.dedent(script)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_looking_again_opens_nothing_for_good() -> None:

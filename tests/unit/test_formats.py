@@ -90,8 +90,25 @@ class TestPressure:
         """``cpu.pressure`` before 5.13 has one line."""
         assert parse_pressure(self.SOME).full is None
 
+    def test_lines_of_a_kernel_to_come(self) -> None:
+        """More keys, another order and whole numbers are read all the same."""
+        text = "full total=7 avg300=0 avg60=0 avg10=0 avg900=1\nsome avg10=1 avg60=2 avg300=3 total=4\n"
+
+        assert parse_pressure(text) == Pressure(
+            some=PressureLine(avg10=1.0, avg60=2.0, avg300=3.0, total_usec=4),
+            full=PressureLine(avg10=0.0, avg60=0.0, avg300=0.0, total_usec=7),
+        )
+
     @pytest.mark.parametrize(
-        "text", ["", "full avg10=0 avg60=0 avg300=0 total=0\n", "some avg10=0\n", "some x\n", "\n"]
+        "text",
+        [
+            "",
+            "some avg10=1.2.3 avg60=0.00 avg300=0.00 total=0\n",
+            "full avg10=0 avg60=0 avg300=0 total=0\n",
+            "some avg10=0\n",
+            "some x\n",
+            "\n",
+        ],
     )
     def test_other_texts(self, text: str) -> None:
         """What lacks a line or a key is refused."""

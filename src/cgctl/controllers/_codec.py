@@ -201,21 +201,20 @@ class Keyed(Codec):
 
     into: type[Any]
     rename: Mapping[str, str] = attrs.field(factory=dict, hash=False)
-    _attributes: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
+    _names: Mapping[str, str] = attrs.field(init=False, eq=False, repr=False)
 
-    @_attributes.default
-    def _fields(self) -> frozenset[str]:
-        return frozenset(attrs.fields_dict(self.into))
+    @_names.default
+    def _attributes(self) -> Mapping[str, str]:
+        """Return the kernel's key → the attribute, for all that there is an attribute for."""
+        fields = attrs.fields_dict(self.into).keys() - {"extra"}
+        own = {name: name for name in fields - self.rename.keys()}
+        return own | {key: name for key, name in self.rename.items() if name in fields}
 
     def decode(self, text: str, texts: Mapping[str, str]) -> Any:
         del texts
-        fields, rename = self._attributes, self.rename
-        known: dict[str, int] = {}
-        extra: dict[str, int] = {}
-        for key, value in parse_flat_keyed(text).items():
-            name = rename.get(key, key)
-            if name in fields:
-                known[name] = max(0, value)
-            else:
-                extra[key] = max(0, value)
+        values, names = _keyed(text), self._names
+        if "-" in text:
+            values = {key: max(0, value) for key, value in values.items()}
+        known = {names[key]: value for key, value in values.items() if key in names}
+        extra = {key: value for key, value in values.items() if key not in names} if len(known) < len(values) else {}
         return self.into(**known, extra=extra)

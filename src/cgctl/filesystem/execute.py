@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from errno import EBUSY, EEXIST, EINVAL, ENOENT, ESRCH
 
 from cgctl import diagnose
@@ -26,7 +26,7 @@ from cgctl.plan import (
 from cgctl.plan.alike import for_new
 from cgctl.plan.steps import REMOVE
 
-__all__ = ["attempt", "execute", "is_there", "read_all", "remove_tree", "satisfy"]
+__all__ = ["attempt", "execute", "is_there", "read_all", "read_each", "remove_tree", "satisfy"]
 
 
 class _NotHeldError(OSError):
@@ -42,6 +42,14 @@ def read_all(filesystem: Filesystem, paths: Iterable[str]) -> dict[str, bytes | 
         except OSError as error:
             values[path] = error.errno or ENOENT
     return values
+
+
+def read_each(filesystem: Filesystem, directory: str, names: Sequence[str]) -> list[bytes | int]:
+    """Return of each of a directory's files the content, or the errno; some kernels open the directory once for all."""
+    together: Callable[[str, Sequence[str]], list[bytes | int]] | None = getattr(filesystem, "read_each", None)
+    if together is not None:
+        return together(directory, names)
+    return [*read_all(filesystem, [f"{directory}/{name}" for name in names]).values()]
 
 
 def satisfy(

@@ -12,7 +12,7 @@ import re
 import select
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from errno import EINVAL, ELOOP, ENODATA, ENOTSUP, EXDEV
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -28,8 +28,10 @@ _CHUNK: Final = 65536
 _SHORT: Final = 2048
 """Of a group's file, a read of less than this is all: the kernel gives it out a page at a time, or at once."""
 _CGROUP: Final = frozenset({"cgroup", "cgroup2"})
+_MANY: Final = 1000
 _OUTSIDE: Final = ("/proc/", "/sys/dev/", "/sys/kernel/mm/")
 """Where files that describe the machine are read, with symbolic links and all."""
+_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK_SEC: Final = 1.0
 _MOUNTED_OVER: Final = "another filesystem is mounted over this part of the hierarchy"
 _NO_CGROUPS: Final = "not on a cgroup filesystem"
@@ -44,7 +46,7 @@ class KernelFilesystem:
         self._know({})
 
     def __del__(self) -> None:
-        roots, _ = self._known
+        roots, *_ = self._known
         for fd, device in roots.values():
             if _is_root(fd, device):
                 os.close(fd)
@@ -61,16 +63,37 @@ class KernelFilesystem:
         fd = self._open(path, os.O_RDONLY)
         try:
             data = os.read(fd, _CHUNK)
-            if len(data) < _SHORT and not path.startswith(_OUTSIDE):
-                return data
-            # Long files come in pieces, of any length: only an empty one is the end.
-            chunks = []
-            while data:
-                chunks.append(data)
-                data = os.read(fd, _CHUNK)
-            return b"".join(chunks)
+            return data if len(data) < _SHORT and not path.startswith(_OUTSIDE) else data + _rest(fd)
         finally:
             os.close(fd)
+
+    def read_each(self, directory: str, names: Sequence[str]) -> list[bytes | int]:
+        """Return of each of a group's files the content, or the errno; the directory is opened once for all of them."""
+        try:
+            fd = self._open(directory, os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            return [error.errno or EINVAL] * len(names)
+        try:
+            device = os.fstat(fd).st_dev
+            return [self._read_in(fd, device, directory, name) for name in names]
+        finally:
+            os.close(fd)
+
+    def _read_in(self, directory: int, device: int, above: str, name: str) -> bytes | int:
+        try:
+            if name.startswith("@"):
+                return self.read(f"{above}/{name}")
+            fd = os.open(name, _READ, dir_fd=directory)
+            try:
+                data = os.read(fd, _CHUNK)
+                # What is not of the directory's filesystem is mounted over it.
+                if os.fstat(fd).st_dev != device:
+                    return EXDEV
+                return data if len(data) < _SHORT else data + _rest(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            return error.errno or EINVAL
 
     def write(self, path: str, data: bytes) -> None:
         """Write *data* with one ``write(2)``."""
@@ -290,14 +313,25 @@ class KernelFilesystem:
 
     def _find(self, path: str) -> tuple[int, int, str]:
         """Return a path as its mount's directory fd, the device that this should be, and the way from there."""
+        roots, parts, ways = self._known
+        above, _, name = path.rpartition("/")
+        way = ways.get(above)
+        if way is not None and name != ".." and path not in roots:
+            root, device, relative = way
+            return root, device, relative + name or "."
         if "/.." in path and ".." in path.split("/"):
             raise OSError(ELOOP, "paths with '..' are not followed", path)
         for _attempt in range(2):
-            roots, parts = self._known
             if found := parts.fullmatch(path):
                 mount_point, relative = found.groups()
-                return *roots[mount_point], relative or "."
+                root, device = roots[mount_point]
+                if relative:
+                    if len(ways) > _MANY:
+                        ways.clear()
+                    ways[above] = root, device, relative[: len(relative) - len(name)]
+                return root, device, relative or "."
             self._learn()
+            roots, parts, ways = self._known
         raise OSError(EXDEV, _NO_CGROUPS, path)
 
     def _forgotten(self, root: int, device: int) -> bool:
@@ -323,12 +357,21 @@ class KernelFilesystem:
         self._know(found)
 
     def _know(self, roots: dict[str, tuple[int, int]]) -> None:
-        """Keep the roots, mount point → (fd, device), and what parts a path by them."""
+        """Keep the roots, mount point → (fd, device), what parts a path by them, and how directories were parted."""
         # Other threads may be looking something up, so it is replaced and not changed. The longest first, so that a
         # mount inside another's tree is found before it.
         longest_first = sorted(roots, key=len, reverse=True)
         pattern = f"({'|'.join(map(re.escape, longest_first))})(?:/(.*))?" if roots else "(?!)"
-        self._known = roots, re.compile(pattern, re.DOTALL)
+        ways: dict[str, tuple[int, int, str]] = {}
+        self._known = roots, re.compile(pattern, re.DOTALL), ways
+
+
+def _rest(fd: int) -> bytes:
+    """Read on: long files come in pieces, of any length, and only an empty one is the end."""
+    chunks = []
+    while data := os.read(fd, _CHUNK):
+        chunks.append(data)
+    return b"".join(chunks)
 
 
 def _mark(name: str, parent: int, marks: Mapping[str, bytes]) -> None:

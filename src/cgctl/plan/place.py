@@ -20,23 +20,22 @@ class Place:
         hierarchy: the tree.
         base: the directory from which groups are counted; it is there already.
         parts: the group's name below it, one component each.
-        chain: the directories from the base down to the group, both included.
         directory: the group's directory.
     """
 
     hierarchy: Hierarchy
     base: str
     parts: tuple[str, ...]
-    chain: tuple[str, ...] = attrs.field(init=False, eq=False, repr=False)
     directory: str = attrs.field(init=False, eq=False, repr=False)
-
-    @chain.default
-    def _chain(self) -> tuple[str, ...]:
-        return tuple(accumulate(self.parts, "{}/{}".format, initial=self.base))
 
     @directory.default
     def _directory(self) -> str:
-        return self.chain[-1]
+        return "/".join((self.base, *self.parts))
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The directories from the base down to the group, both included."""
+        return tuple(accumulate(self.parts, "{}/{}".format, initial=self.base))
 
     def file(self, name: str, directory: str | None = None) -> str:
         """Return the path of an interface file, of this group or of another directory of its chain."""
