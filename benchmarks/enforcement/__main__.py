@@ -39,7 +39,7 @@ SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
 
 
 def machine() -> dict[str, str]:
-    """Describe this machine."""
+    """Describe this machine, and the load on its processors: in an emulated one, on those of the machine outside."""
     size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     versions = {hierarchy.version for hierarchy in cgctl.System.detect().layout.hierarchies}
     return {
@@ -48,6 +48,7 @@ def machine() -> dict[str, str]:
         "processors": str(len(os.sched_getaffinity(0))),
         "memory_mib": str(size),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "load": os.environ.get("CGCTL_HOST_LOAD") or f"{os.getloadavg()[0]:.1f}",
         "emulated": str(int("CGCTL_VM_KERNEL" in os.environ)),
     }
 
@@ -76,6 +77,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3, help="of each value (%(default)s)")
     parser.add_argument("--out", help="a directory for the CSV file, or - for stdout")
     options = parser.parse_args()
+    facts = machine()  # before anything is done here, which is a load too
     points: list[Point] = []
     absent: list[str] = []
     for name in options.only.split(","):
@@ -86,7 +88,6 @@ def main() -> int:
             except (AbsentError, cgctl.UnsupportedError) as error:
                 absent.append(f"{name}.{sweep.__name__}: {error}")
             print(f"{name}.{sweep.__name__}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
-    facts = machine()
     print(", ".join(f"{key}: {value}" for key, value in facts.items()), file=sys.stderr)
     print(table(points), *(f"absent  {text}" for text in absent), sep="\n", file=sys.stderr)
     if options.out:

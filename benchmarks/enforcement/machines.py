@@ -6,6 +6,7 @@ python -m benchmarks.enforcement.machines DIR [KERNEL:LAYOUT …]
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ def main() -> int:
     lost = 0
     for name in chosen or MACHINES:
         kernel, layout = name.split(":")
-        machine = ("-m", "tests.vm", "--kernel", kernel, "--cgroup", layout, "--swap", "256M")
+        load = f"CGCTL_HOST_LOAD={os.getloadavg()[0]:.1f}"
+        machine = ("-m", "tests.vm", "--kernel", kernel, "--cgroup", layout, "--swap", "256M", "--env", load)
         sweep = ("python3", "-m", "benchmarks.enforcement", "--out", "-")
         print(f"{name}:", file=sys.stderr, flush=True)
         with Path(out, f"{kernel}-{layout}.csv").open("wb") as file:

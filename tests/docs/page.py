@@ -1,9 +1,20 @@
-"""A page of the documentation: its blocks of code, in their order, and what is said of them.
+r"""A page of the documentation: its blocks of code, in their order, and what is said of them.
 
 A comment right before a block says where it runs, and a reader does not see it::
 
     <!-- run: v1 -->                      where v1 has the controller memory; also ``v2``
     <!-- run: no: it takes docker -->     nowhere, for that reason
+
+And what a page takes for granted is typed before its first block, in such comments::
+
+    <!-- given, console:
+    $ printf '#!/bin/sh\n' > job; chmod +x job
+    -->
+    <!-- given, python:
+    import cgctl
+    -->
+
+The commands are run where they stand; the lines of Python are before each program from there on.
 """
 
 from __future__ import annotations
@@ -15,7 +26,8 @@ from pathlib import Path
 import attrs
 
 _BLOCK = re.compile(
-    r"^(?:<!-- run: (?P<where>.+?) -->\n)?^(?P<fence>`{3,})(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=fence)$",
+    r"^(?:<!-- run: (?P<where>.+?) -->\n)?^(?P<fence>`{3,})(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=fence)$"
+    r"|^<!-- given, (?P<given>console|python):\n(?P<hidden>.*?)^-->$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -30,6 +42,7 @@ class Block:
         text: what is in it.
         where: where it runs: ``""`` (everywhere), ``"v1"``, ``"v2"`` or ``"no: …"``.
         output: what a program prints: the ``text`` block right behind it; ``None`` if there is none.
+        given: lines of Python that the page takes for granted, before a program.
     """
 
     line: int
@@ -37,11 +50,19 @@ class Block:
     text: str
     where: str = ""
     output: str | None = None
+    given: str = ""
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all of it happens on a machine in memory, and so may be run anywhere."""
+        if self.language == "python":
+            return "FakeSystem" in self.text
+        return all("CGCTL_FAKE=" in typed for typed, _ in self.steps())
 
     def steps(self) -> Iterator[tuple[str, str]]:
         """Give what is typed, and the output that the page shows: a program, or command after command."""
         if self.language == "python":
-            yield self.text, self.output or ""
+            yield self.given + self.text, self.output or ""
             return
         for typed, printed in re.findall(r"^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", self.text, re.MULTILINE):
             yield re.sub(r"^> ", "", typed, flags=re.MULTILINE).rstrip("\n"), printed.rstrip("\n")
@@ -50,14 +71,20 @@ class Block:
 def blocks(text: str) -> list[Block]:
     """Read a page's blocks of ``console`` and ``python``."""
     found: list[Block] = []
-    end = 0
+    end, given = 0, ""
     for match in _BLOCK.finditer(text):
-        language = match["language"].strip()
-        if language == "text" and found and found[-1].language == "python" and not text[end : match.start()].strip():
+        line = text.count("\n", 0, match.start("hidden" if match["given"] else "fence")) + 1
+        language = (match["language"] or "").strip()
+        if match["given"] == "python":
+            given += match["hidden"]
+        elif match["given"]:
+            found.append(Block(line=line, language="console", text=match["hidden"]))
+        elif language == "text" and found and found[-1].language == "python" and not text[end : match.start()].strip():
             found[-1] = attrs.evolve(found[-1], output=match["text"].rstrip("\n"))
         elif language in {"console", "python"}:
-            line = text.count("\n", 0, match.start("fence")) + 1
-            found.append(Block(line=line, language=language, text=match["text"], where=match["where"] or ""))
+            before = given if language == "python" else ""
+            where = match["where"] or ""
+            found.append(Block(line=line, language=language, text=match["text"], where=where, given=before))
         end = match.end()
     return found
 

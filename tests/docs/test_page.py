@@ -65,3 +65,26 @@ def test_steps() -> None:
 def test_matches(expected: str, got: str, *, same: bool) -> None:
     """``…`` stands for any text within a line, and for any lines; all else has to be there."""
     assert matches(expected, got) == same
+
+
+def test_what_is_taken_for_granted() -> None:
+    """Hidden commands are run in their place, and hidden lines begin each program behind them."""
+    page = "<!-- given, console:\n$ touch job\n-->\n\n<!-- given, python:\nimport os\n-->\n\n" + PAGE
+    hidden, _, program = blocks(page)
+
+    assert list(hidden.steps()) == [("touch job", "")]
+    assert list(program.steps()) == [("import os\nprint(1)\n", "1")]
+
+
+@pytest.mark.parametrize(
+    ("page", "in_memory"),
+    [
+        ("```python\nfrom cgctl.testing import FakeSystem\n```\n", True),
+        ("```python\nimport cgctl\n```\n", False),
+        ("```console\n$ CGCTL_FAKE=v2 cgctl tree\n```\n", True),
+        ("```console\n$ CGCTL_FAKE=v2 cgctl tree\n$ cgctl tree\n```\n", False),
+    ],
+)
+def test_is_in_memory(page: str, *, in_memory: bool) -> None:
+    """A program that makes its own machine, or commands that all name one, can be run anywhere."""
+    assert blocks(page)[0].is_in_memory == in_memory

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +21,13 @@ from tests.require import skip_unless
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [
-    ROOT / "README.md",
-    DOCS / "quickstart.md",
-    *sorted((DOCS / "tutorial").glob("*.md")),
-    *sorted((DOCS / "howto").glob("*.md")),
-    DOCS / "docker.md",
-]
+WRITTEN = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if not path.parent.name.startswith("_"))]
+ELSEWHERE = {
+    DOCS / "scenes.md": "tests/kernel/test_scenes.py",
+    DOCS / "testing.md": "tests/unit/test_documentation.py",
+}
+"""Pages that are run by tests of their own."""
+PAGES = [path for path in WRITTEN if path not in ELSEWHERE]
 GROUP = "cgctl-demo"
 """What groups on the pages are called; here each run has its own, for others may be reading the same page."""
 TOOLS = ("bash", "hostname", "ldd", "ps", "unshare")
@@ -33,6 +35,10 @@ TOOLS = ("bash", "hostname", "ldd", "ps", "unshare")
 
 def _named(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+def _is_real(block: Block) -> bool:
+    return not block.where.startswith("no: ") and not block.is_in_memory
 
 
 @pytest.fixture
@@ -52,7 +58,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session
 
 @pytest.mark.host
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in PAGES if read(path)], ids=_named)
+@pytest.mark.parametrize("path", [path for path in PAGES if any(map(_is_real, read(path)))], ids=_named)
 def test_a_page(path: Path, session: Session) -> None:
     """What it says to type works, and prints what it shows."""
     lacks.require("host", "memory", "cpu", "pids")
@@ -61,8 +67,24 @@ def test_a_page(path: Path, session: Session) -> None:
     skip_unless("tools", f"there is no {', '.join(missing)}" if missing else None)
     here = _version()
     for block in read(path):
-        if block.where in {"", here}:
+        if block.where in {"", here} and not block.is_in_memory:
             _check(block, session, path)
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if any(b.is_in_memory for b in read(path))], ids=_named)
+def test_in_memory(path: Path, session: Session) -> None:
+    """What it shows on a machine in memory comes out anywhere."""
+    for block in read(path):
+        if block.is_in_memory and not block.where:
+            _check(block, session, path)
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=_named)
+def test_all_code_is_run(path: Path) -> None:
+    """There is no block but of commands, of programs, and of text; Sphinx has its own, with braces."""
+    fences = re.findall(r"^`{3,}([^`\n]*)\n.*?^`{3,}$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+    assert {language for language in fences if not language.startswith("{")} <= {"console", "python", "text"}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=_named)
@@ -81,12 +103,22 @@ def _version() -> str:
 
 
 def _check(block: Block, session: Session, path: Path) -> None:
+    run: Callable[[str], str] = session.shell
+    if block.language == "python":
+        run = _in_process if block.is_in_memory else session.python
     for typed, expected in block.steps():
-        run = session.python if block.language == "python" else session.shell
         got = run(typed.replace(GROUP, PREFIX + "demo")).replace(PREFIX + "demo", GROUP)
         if not matches(expected, got):
             shown = f"$ {typed}\n--- the page:\n{expected}\n--- here:\n{got}"
             pytest.fail(f"{_named(path)}:{block.line}\n{shown}", pytrace=False)
+
+
+def _in_process(program: str) -> str:
+    """Run a program that does not leave this process, and return what it prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(program, {"__name__": "__main__"})  # noqa: S102 - the documentation's own
+    return printed.getvalue().rstrip("\n")
 
 
 def _clean() -> None:
@@ -95,5 +127,5 @@ def _clean() -> None:
         for parent, names, _ in os.walk(hierarchy.mount_point, topdown=False):
             for name in names:
                 if name.startswith(PREFIX + "demo") or PREFIX + "demo" in parent:
-                    with suppress(OSError):
+                    with contextlib.suppress(OSError):
                         Path(parent, name).rmdir()

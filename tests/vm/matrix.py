@@ -48,8 +48,8 @@ SANDBOXES = (
     "tests/launch/test_rootless.py",
     "tests/launch/test_subids.py",
 )
-# The part of the tutorial that is typed otherwise where v2 has the controllers.
-TUTORIAL = ("tests/docs/test_pages.py", "-k", "3-cgroups or 4-container", "-m", "slow")
+# What is typed otherwise where v2 has the controllers.
+TUTORIAL = ("tests/docs/test_pages.py", "-k", "3-cgroups or 4-container or devices or groups.md", "-m", "slow")
 SYSTEMD = (*SPINE, "tests/systemd")
 _SCOPE = "tests/systemd/test_scope.py"
 SCOPES = (*SPINE, *(f"{_SCOPE}::test_{name}" for name in ("with", "run", "reload", "forked_children_share_it")))
