@@ -4,6 +4,7 @@
     python -m benchmarks.enforcement --out DIR              # and DIR/KERNEL-LAYOUT.csv, which the report is made of
     python -m benchmarks.enforcement --only cpu,memory --repeats 5
     python -m benchmarks.enforcement.report DIR OUT         # figures and one HTML page
+    python -m benchmarks.enforcement.page                   # docs/enforcement.md, of docs/data/enforcement
 
 It takes root, and some minutes in which the machine does nothing else.
 """

@@ -12,6 +12,8 @@ import cgctl
 from benchmarks.enforcement import loads
 from benchmarks.enforcement.groups import made
 from benchmarks.enforcement.points import AbsentError, Point, point
+from cgctl import convert
+from tests.kernel import lacks
 
 _WARM_SEC = 0.3
 _PERIODS_USEC = (10_000, 100_000)
@@ -52,9 +54,13 @@ def weights(repeats: int) -> Iterator[Point]:
     runs = [
         _shares({name: cgctl.Cpu(weight=weight) for name, weight in asked.items()}, cpu=True) for _ in range(repeats)
     ]
+    note = ""
+    if lacks.version_of("cpu") == 1:
+        shares = [convert.weight_to_shares(weight) for weight in asked.values()]
+        note = f"v1 has shares, which are no multiples of weights: {', '.join(map(str, shares))}"
     for name, weight in asked.items():
         got = [each[name] / sum(each.values()) for each in runs]
-        yield point("cpu.weight", name, weight / 700, got, "share", (0.9, 1.1))
+        yield point("cpu.weight", name, weight / 700, got, "share", (0.9, 1.1), note)
 
 
 def idle(repeats: int) -> Iterator[Point]:

@@ -50,6 +50,11 @@ def is_held(row: Row) -> bool:
     return not row["low"] or float(row["low"]) <= float(row["got"]) / float(row["asked"]) <= float(row["high"])
 
 
+def spread(row: Row) -> float:
+    """How far the repetitions of a row lie apart, as a part of what was asked."""
+    return (max(_all(row)) - min(_all(row))) / float(row["asked"])
+
+
 def figure(limit: str, points: Iterable[Row]) -> str:
     """Draw what was got over what was asked, on logarithmic axes, by machine; on the line both are equal."""
     points = list(points)
@@ -61,8 +66,9 @@ def figure(limit: str, points: Iterable[Row]) -> str:
             got = [float(row["got"]) for row in mine]
             low, high = zip(*((min(_all(row)), max(_all(row))) for row in mine), strict=True) if mine else ((), ())
             errors = [
-                [each - least for each, least in zip(got, low, strict=True)],
-                [most - each for each, most in zip(got, high, strict=True)],
+                # Each repetition was written with six digits, and the median with all.
+                [max(0, each - least) for each, least in zip(got, low, strict=True)],
+                [max(0, most - each) for each, most in zip(got, high, strict=True)],
             ]
             axes.errorbar(asked, got, yerr=errors, fmt="os^vDPX"[number % 7], markersize=5, alpha=0.7, label=name)
     ends = [float(row["asked"]) for row in points]
@@ -88,9 +94,10 @@ def page(found: list[Row]) -> str:
         f"<p>{len(measured)} points, {len(lost)} not within their tolerance. {_WHAT}</p>",
         "<h2>Machines</h2>",
         _table(
-            ("machine", "kernel", "processors", "memory, MiB", "date"),
+            ("machine", "kernel", "processors", "memory, MiB", "date", "load before"),
             dict.fromkeys(
-                (machine(row), row["kernel"], row["processors"], row["memory_mib"], row["date"]) for row in found
+                (machine(row), *(row[fact] for fact in ("kernel", "processors", "memory_mib", "date", "load")))
+                for row in found
             ),
         ),
     ]
@@ -116,8 +123,7 @@ def _all(row: Row) -> list[float]:
 def _cells(row: Row) -> tuple[str, ...]:
     asked, got = float(row["asked"]), float(row["got"])
     within = f"{float(row['low']):.2f} to {float(row['high']):.2f}" if row["low"] else "nothing promised"
-    spread = (max(_all(row)) - min(_all(row))) / asked
-    numbers = (f"{asked:.5g}", f"{got:.5g}", row["unit"], f"{got / asked - 1:+.1%}", f"{spread:.1%}")
+    numbers = (f"{asked:.5g}", f"{got:.5g}", row["unit"], f"{got / asked - 1:+.1%}", f"{spread(row):.1%}")
     return (machine(row), row["case"], *numbers, within, row["note"])
 
 

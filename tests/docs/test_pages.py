@@ -82,8 +82,10 @@ def test_in_memory(path: Path, session: Session) -> None:
 @pytest.mark.parametrize("path", WRITTEN, ids=_named)
 def test_all_code_is_run(path: Path) -> None:
     """There is no block but of commands, of programs, and of text; Sphinx has its own, with braces."""
-    fences = re.findall(r"^`{3,}([^`\n]*)\n.*?^`{3,}$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    text = path.read_text(encoding="utf-8")
+    fences = re.findall(r"^`{3,}([^`\n]*)\n.*?^`{3,}$", text, re.MULTILINE | re.DOTALL)
 
+    assert re.findall(r"^ +`{3,}.*", text, re.MULTILINE) == []  # within a list it would not be found
     assert {language for language in fences if not language.startswith("{")} <= {"console", "python", "text"}
 
 
