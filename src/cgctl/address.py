@@ -9,8 +9,9 @@ import attrs
 
 from cgctl.controllers import CORE, PRESENCE
 from cgctl.errors import GroupNotFoundError, UnsupportedError
-from cgctl.layout import Hierarchy
+from cgctl.layout import Hierarchy, Layout
 from cgctl.plan import Place
+from cgctl.plan.remembering import remembered
 from cgctl.system import Base, System
 
 __all__ = ["Address"]
@@ -61,21 +62,13 @@ class Address:
             UnsupportedError: no group can be made in one of them.
         """
         layout = self.system.layout
-        names = [each for name in specs for each in (name, *PRESENCE[name].v1)]
         directory = self.base.directories.get(layout.unified.label) if layout.unified else None
-        if directory is not None and self.system.filesystem.writable(directory):
-            names.append(CORE)
-        else:
-            names.append("freezer")
-            names.extend(["cpuacct"] if "cpu" in specs else [])
-        homes = {home.label: home for name in names if (home := layout.locate(name))}
-        if not homes and layout.unified:
-            # There is nowhere else to go: it is for this one to say why it cannot be had.
-            homes = {layout.unified.label: layout.unified}
+        on_v2 = directory is not None and self.system.filesystem.writable(directory)
+        homes = _homes(layout, tuple(specs), on_v2=on_v2)
         if not homes:
             reason = "neither a v2 hierarchy nor v1's freezer is mounted; mount one of them"
             raise UnsupportedError("groups without a controller", reason)
-        return tuple(self.place(home) for home in homes.values())
+        return tuple([self.place(home) for home in homes])
 
     def existing(self) -> dict[str, Place]:
         """Return the places in which the group is there: hierarchy label → place."""
@@ -130,3 +123,19 @@ class Address:
         for hierarchy in self.system.layout.hierarchies:
             if hierarchy.label in self.base.directories and not hierarchy.name:
                 yield hierarchy
+
+
+@remembered
+def _homes(layout: Layout, controllers: tuple[str, ...], *, on_v2: bool) -> tuple[Hierarchy, ...]:
+    """Return the hierarchies in which a group of these controllers lives."""
+    names = [each for name in controllers for each in (name, *PRESENCE[name].v1)]
+    if on_v2:
+        names.append(CORE)
+    else:
+        names.append("freezer")
+        names.extend(["cpuacct"] if "cpu" in controllers else [])
+    homes = {home.label: home for name in names if (home := layout.locate(name))}
+    if not homes and layout.unified:
+        # There is nowhere else to go: it is for this one to say why it cannot be had.
+        return (layout.unified,)
+    return tuple(homes.values())

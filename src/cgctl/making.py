@@ -111,7 +111,7 @@ class Existence:
             if self.exist_ok:
                 owning.end_orphan(filesystem, address.existing())
             try:
-                with owning.steady(address) if _takes_controllers(address, self.specs) else nullcontext():
+                with owning.Steady(address) if _takes_controllers(address, self.specs) else nullcontext():
                     self._make_once(address, ephemeral=ephemeral)
             except BaseException as error:
                 self.release()
@@ -231,7 +231,7 @@ def extend(address: Address, before: Mapping[str, Place], specs: Mapping[str, An
     """
     filesystem = address.system.filesystem
     added = {p.hierarchy.label: p for p in address.planned(specs) if p.hierarchy.label not in before}
-    with owning.steady(address) if _takes_controllers(address, specs) else nullcontext():
+    with owning.Steady(address) if _takes_controllers(address, specs) else nullcontext():
         try:
             steps, _ = planned(address, (*added.values(), *before.values()), specs)
         except UnsupportedError:

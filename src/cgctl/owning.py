@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import attrs
 
 from cgctl.address import Address
 from cgctl.errors import GroupNotFoundError
-from cgctl.filesystem import Filesystem
+from cgctl.filesystem import Filesystem, Lock
 from cgctl.layout import UNIFIED
 from cgctl.marks import CONTROL, OWNER
 from cgctl.owner.ending import Remains, end, remove_way, settle
@@ -20,7 +19,7 @@ from cgctl.owner.mark import EPHEMERAL, LASTING, WAY, Mark, has_ended, own
 from cgctl.owner.orphans import sweep
 from cgctl.plan import Mkdir, Place
 
-__all__ = ["Claim", "above", "claim", "disown", "end_orphan", "mark_of", "marks", "remove_above", "steady", "tidy"]
+__all__ = ["Claim", "Steady", "above", "claim", "disown", "end_orphan", "mark_of", "marks", "remove_above", "tidy"]
 
 _END_SEC: Final = 5.0
 _MANY: Final = 1000
@@ -56,20 +55,32 @@ def end_orphan(filesystem: Filesystem, places: Mapping[str, Place]) -> bool:
     return bool(remains) and not any(each.directories for each in remains)
 
 
-@contextlib.contextmanager
-def steady(address: Address) -> Iterator[None]:
-    """Keep others from switching controllers off above a group while it is made."""
-    base = address.base.directories.get(UNIFIED)
-    parts = (*address.base.parts, *address.parts)
-    with ExitStack() as held:
-        for depth in range(len(parts) if base else 0):
-            control = "/".join((base or "", *parts[:depth], CONTROL))
-            try:
-                lock = address.system.filesystem.lock(control, exclusive=False)
-            except OSError:
-                break  # below what is not there yet nobody has anything to switch off
-            held.enter_context(lock)
-        yield
+class Steady:
+    """Keeps others from switching controllers off above a group, for the length of a ``with`` block."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._held: list[Lock] = []
+
+    def __enter__(self) -> None:
+        base = self._address.base.directories.get(UNIFIED)
+        parts = (*self._address.base.parts, *self._address.parts)
+        try:
+            for depth in range(len(parts) if base else 0):
+                control = "/".join((base or "", *parts[:depth], CONTROL))
+                try:
+                    lock = self._address.system.filesystem.lock(control, exclusive=False)
+                except OSError:
+                    break  # below what is not there yet nobody has anything to switch off
+                lock.__enter__()
+                self._held.append(lock)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        while self._held:
+            self._held.pop().__exit__(None, None, None)
 
 
 # --- marks -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -120,9 +121,15 @@ class System:
 
     def own_directories(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return the caller's own cgroup in each hierarchy, and for the others why it cannot be had."""
-        found, refused = _own_directories(self.layout, _text(self.filesystem, "/proc/self/cgroup"))
-        beside = {label: self._beside_supervisor(label, directory) for label, directory in found.items()}
-        return beside, dict(refused)
+        directories, refused = self._own()
+        return dict(directories), dict(refused)
+
+    def _own(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        found, refused = _own_directories(self.layout, self.filesystem.read("/proc/self/cgroup"))
+        parent, _, leaf = found.get(UNIFIED, "").rpartition("/")
+        if leaf == SUPERVISOR and self.filesystem.getxattr(found[UNIFIED], SUPERVISOR_MARK):
+            return {**found, UNIFIED: parent}, refused
+        return found, refused
 
     def current_base(self) -> Base:
         """Return where groups of the calling process go now, by ``CGCTL_BASE`` or else its own cgroup.
@@ -138,7 +145,7 @@ class System:
                 msg = f"CGCTL_BASE={wanted!r}: {error}"
                 raise SpecError(msg) from None
             return attrs.evolve(self.root_base(), parts=parts, origin=f"CGCTL_BASE={wanted}")
-        directories, refused = self.own_directories()
+        directories, refused = self._own()
         return Base(directories=directories, refused=refused, own=True)
 
     def root_base(self) -> Base:
@@ -183,12 +190,6 @@ class System:
         except GroupNotFoundError:  # CGCTL_BASE, before the first group
             return []
 
-    def _beside_supervisor(self, label: str, directory: str) -> str:
-        parent, _, leaf = directory.rpartition("/")
-        if label != UNIFIED or leaf != SUPERVISOR:
-            return directory
-        return parent if self.filesystem.getxattr(directory, SUPERVISOR_MARK) else directory
-
 
 _cache: dict[tuple[int, int], System] = {}
 _cache_lock = threading.Lock()
@@ -228,9 +229,9 @@ def _membership(layout: Layout, text: str) -> dict[str, str]:
 
 
 @lru_cache(maxsize=16)
-def _own_directories(layout: Layout, text: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+def _own_directories(layout: Layout, text: bytes) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """Return the directories of a process, of which this is ``/proc/PID/cgroup``, and why it has none elsewhere."""
-    membership = _membership(layout, text)
+    membership = _membership(layout, os.fsdecode(text))
     found: dict[str, str] = {}
     refused: dict[str, str] = {}
     for hierarchy in layout.hierarchies:
@@ -246,7 +247,7 @@ def _own_directories(layout: Layout, text: str) -> tuple[Mapping[str, str], Mapp
             refused[hierarchy.label] = f"{hierarchy.mount_point} is mounted read-only; {MAKE_WRITABLE}"
         else:
             found[hierarchy.label] = directory
-    return found, refused
+    return MappingProxyType(found), MappingProxyType(refused)
 
 
 def _text(filesystem: Filesystem, path: str) -> str:

@@ -19,6 +19,9 @@ from cgctl.controllers._values import Values
 
 __all__ = ["CORE", "SIZE", "SYMBOLS", "Clash", "Controller", "Read", "Row", "Side"]
 
+_WORDS: Final = frozenset({int, float, str})
+_MANY: Final = 256
+
 Read = Mapping[str, bytes | int]
 """What was read: path → content, or the errno."""
 
@@ -207,7 +210,9 @@ class Controller:
 
     def parse(self, value: Any) -> Any:
         """Turn a keyword's value, spec or shorthand, into a spec."""
-        return value if isinstance(value, self.spec) else self.spec.shorthand(value)
+        if isinstance(value, self.spec):
+            return value
+        return _from_word(self.spec, value) if type(value) in _WORDS else self.spec.shorthand(value)
 
     def split(self, spec: Any) -> Mapping[str, Any]:
         """Return what a spec says of each row: attribute → value, ``None`` to leave it."""
@@ -222,3 +227,22 @@ class Controller:
     def join_stats(self, values: Mapping[str, Any]) -> Any:
         """Make the statistics of what was read, by row."""
         return self.whole_stats(values) if self.whole_stats else self.stats(**values)
+
+
+_specs: Final[dict[tuple[type[Any], type[Any], Any], Any]] = {}
+"""Spec, type and value of a shorthand → what it is: most groups of a program are given the same few."""
+
+
+def _from_word(spec: type[Any], value: float | str) -> Any:
+    key = (spec, type(value), value)
+    found = _specs.get(key)
+    if found is None:
+        found = spec.shorthand(value)
+        try:
+            hash(found)
+        except TypeError:  # it holds a mapping, which is somebody's to change
+            return found
+        if len(_specs) > _MANY:
+            _specs.clear()
+        _specs[key] = found
+    return found

@@ -206,27 +206,33 @@ def remove_tree(filesystem: Filesystem, directory: str, *, timeout: float) -> No
     Raises:
         OSError: it is still busy after *timeout* seconds, or may not be removed.
     """
-    retry = Retry(errno=EBUSY, delay_usec=1_000, total_usec=int(timeout * 1e6))
-    _retried(filesystem, lambda: _remove_once(filesystem, directory), retry)
-
-
-def _remove_once(filesystem: Filesystem, directory: str) -> None:
-    try:
-        filesystem.rmdir(directory)
-    except OSError as error:
-        if error.errno in GONE:
-            return
-        if error.errno != EBUSY:
-            raise
-    else:
+    if _is_removed(filesystem, directory):  # mostly nothing is in the way
         return
+    retry = Retry(errno=EBUSY, delay_usec=1_000, total_usec=int(timeout * 1e6))
+    _retried(filesystem, lambda: _empty_and_remove(filesystem, directory), retry)
+
+
+def _empty_and_remove(filesystem: Filesystem, directory: str) -> None:
     try:
         for name in filesystem.listdir(directory):
-            _remove_once(filesystem, f"{directory}/{name}")
+            below = f"{directory}/{name}"
+            if not _is_removed(filesystem, below):
+                _empty_and_remove(filesystem, below)
     except OSError as error:
         if error.errno not in GONE:
             raise
     _excused(lambda: filesystem.rmdir(directory), GONE)
+
+
+def _is_removed(filesystem: Filesystem, directory: str) -> bool:
+    """Remove a directory unless it is busy; tell whether it is gone."""
+    try:
+        filesystem.rmdir(directory)
+    except OSError as error:
+        if error.errno != EBUSY and error.errno not in GONE:
+            raise
+        return error.errno in GONE
+    return True
 
 
 def _undo(filesystem: Filesystem, done: list[Step]) -> tuple[Step, ...]:

@@ -32,6 +32,9 @@ _MANY: Final = 1000
 _OUTSIDE: Final = ("/proc/", "/sys/dev/", "/sys/kernel/mm/")
 """Where files that describe the machine are read, with symbolic links and all."""
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_DIRECTORY: Final = _READ | os.O_DIRECTORY
+_UNFINISHED: Final = 0o755 | stat.S_ISVTX
+_FINISHED: Final = 0o7777 & ~stat.S_ISVTX
 _LOCK_SEC: Final = 1.0
 _MOUNTED_OVER: Final = "another filesystem is mounted over this part of the hierarchy"
 _NO_CGROUPS: Final = "not on a cgroup filesystem"
@@ -124,9 +127,9 @@ class KernelFilesystem:
             return
         above, _, name = path.rpartition("/")
         try:
-            parent = self._open(above, os.O_RDONLY | os.O_DIRECTORY)
+            parent = self._open(above, _DIRECTORY)
             with Lock(parent, exclusive=False, timeout=_LOCK_SEC):
-                os.mkdir(name, 0o755 | stat.S_ISVTX, dir_fd=parent)
+                os.mkdir(name, _UNFINISHED, dir_fd=parent)
                 try:
                     _mark(name, parent, marks)
                 except BaseException:
@@ -376,11 +379,11 @@ def _rest(fd: int) -> bytes:
 
 def _mark(name: str, parent: int, marks: Mapping[str, bytes]) -> None:
     """Mark a group that was just made, and take off the sign that it was not."""
-    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=parent)
+    fd = os.open(name, _DIRECTORY, dir_fd=parent)
     try:
         for attribute, value in marks.items():
             os.setxattr(fd, attribute, value)
-        os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & ~stat.S_ISVTX)
+        os.fchmod(fd, os.fstat(fd).st_mode & _FINISHED)
     except OSError as error:
         if error.errno != ENOTSUP:  # before 5.7 it stays as it is, which is a mark too
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from errno import ENOENT
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -25,6 +26,8 @@ _PATHS: Final = ("path", "instead", "undo_path")
 
 Where = tuple[tuple[str, str, tuple[str, ...]], ...]
 """Of each place: the hierarchy's label, the base, and the name without its last component."""
+Specs = tuple[tuple[str, Any, frozenset[str]], ...]
+"""Of each controller: its name, the spec, and which settings may be dropped."""
 Facts = frozenset[tuple[str, bytes | int]]
 
 
@@ -46,25 +49,23 @@ class _Recipe:
 def for_new(request: Request, snapshot: Snapshot) -> frozenset[str] | Plan | None:
     """Return what is still to be read, or the plan; ``None`` if the group is not new, or cannot be had."""
     places = request.places
-    if not all(place.parts and snapshot.missing(place.marker()) for place in places):
-        return None
-    # Who is in the groups above is true this once, and a kernel's symbols are too many to compare.
-    if any(path.startswith("/proc/") for path in snapshot.values):
-        return None
-    directories = tuple(place.directory for place in places)
-    own = tuple(f"{directory}/" for directory in directories)
-    facts = frozenset((path, value) for path, value in snapshot.values.items() if not path.startswith(own))
-    where = tuple((place.hierarchy.label, place.base, place.parts[:-1]) for place in places)
+    for place in places:
+        if not place.parts or not snapshot.missing(place.marker()):
+            return None
+    where = tuple([(place.hierarchy.label, place.base, place.parts[:-1]) for place in places])
+    # Specs that differ in what may be dropped alone are equal.
+    specs = tuple([(name, spec, where_accounted(spec)) for name, spec in request.specs.items()])
+    directories = tuple([place.directory for place in places])
+    own = tuple([f"{directory}/" for directory in directories])
+    facts = []
+    for path, value in snapshot.values.items():
+        # Who is in the groups above is true this once, and a kernel's symbols are too many to compare.
+        if path.startswith("/proc/"):
+            return None
+        if not path.startswith(own):
+            facts.append((path, value))
     try:
-        answer = _worked_out(
-            request.layout,
-            where,
-            # Specs that differ in what may be dropped alone are equal.
-            tuple((name, spec, where_accounted(spec)) for name, spec in request.specs.items()),
-            request.caller,
-            facts,
-            evacuate=request.evacuate,
-        )
+        answer = _worked_out(request.layout, where, specs, request.caller, frozenset(facts), evacuate=request.evacuate)
     except CgctlError:  # to be raised again with the group's own name
         return None
     return answer.at(directories) if isinstance(answer, _Recipe) else answer
@@ -74,7 +75,7 @@ def for_new(request: Request, snapshot: Snapshot) -> frozenset[str] | Plan | Non
 def _worked_out(
     layout: Layout,
     where: Where,
-    specs: tuple[tuple[str, Any, frozenset[str]], ...],
+    specs: Specs,
     caller: int,
     facts: Facts,
     *,
@@ -99,14 +100,23 @@ def _worked_out(
 
 def _maker(step: Any, places: tuple[Place, ...]) -> Callable[[tuple[str, ...]], Step]:
     """Return what makes a step for a group that has other directories."""
-    kind, values = type(step), {each.name: getattr(step, each.name) for each in attrs.fields(type(step))}
     for index, place in enumerate(places):
         below = f"{place.directory}/"
-        own = {
-            name: values.pop(name).removeprefix(place.directory)
+        own = tuple(
+            (name, getattr(step, name).removeprefix(place.directory))
             for name in _PATHS
-            if f"{values.get(name, '')}/".startswith(below)
-        }
+            if f"{getattr(step, name, '')}/".startswith(below)
+        )
         if own:
-            return lambda directories: kind(**{name: directories[index] + path for name, path in own.items()}, **values)
+            return partial(_copied, step, index, own)
     return lambda _directories: step
+
+
+def _copied(step: Step, index: int, own: tuple[tuple[str, str], ...], directories: tuple[str, ...]) -> Step:
+    """Return a step for another group; making one anew, of a dozen attributes, would take several times as long."""
+    copy = object.__new__(type(step))
+    values = copy.__dict__
+    values.update(step.__dict__)
+    for name, path in own:
+        values[name] = directories[index] + path
+    return copy

@@ -24,9 +24,12 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def answer(*arguments: P.args, **keywords: P.kwargs) -> R:
         try:
-            hash(arguments)
-        except TypeError:  # a spec that holds a mapping
-            return function(*arguments, **keywords)
-        return cached(*arguments, **keywords)
+            return cached(*arguments, **keywords)
+        except TypeError:
+            try:
+                hash(arguments)
+            except TypeError:  # a spec that holds a mapping
+                return function(*arguments, **keywords)
+            raise
 
     return answer

@@ -1,7 +1,7 @@
 """Steps: what is done to the kernel, as data, and how each looks as a line of shell.
 
 A step says what it does, why (``because``), and how it may be retried or excused; it does nothing by
-itself. :func:`cgctl.filesystem.execute` walks them.
+itself. :func:`cgctl.filesystem.execute` walks them. Steps have no slots, so that :mod:`cgctl.plan.alike` can copy them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ REMOVE: Final = Retry(errno=EBUSY, delay_usec=1_000, total_usec=5_000_000)
 """Killed processes leave their group a little later."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Mkdir:
     """Make a group's directory.
 
@@ -71,7 +71,7 @@ class Mkdir:
         return f"mkdir {'-p ' if self.shared else ''}{shlex.quote(self.path)}"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Write:
     """Write one line to an interface file, with one ``write(2)``.
 
@@ -124,7 +124,7 @@ class Write:
         return f"{line} || :" if self.gone_ok else line
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Rmdir:
     """Remove an empty group's directory; one that has gone already is fine."""
 
@@ -141,7 +141,7 @@ class Rmdir:
         return f"rmdir {shlex.quote(self.path)}"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Signal:
     """Signal one process; one that has gone already is fine."""
 
@@ -158,7 +158,7 @@ class Signal:
         return f"kill -{self.number} {self.pid} || :"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Chown:
     """Give a group's directory, or one of its files, to a user.
 

@@ -108,7 +108,12 @@ def wants_v2(
         return
     yield place.file("cgroup.controllers", place.base)
     for directory, child in zip(place.chain, place.chain[1:], strict=False):
-        if not snapshot.known(place.marker(directory)) or not place.there(snapshot, directory):
+        if not snapshot.known(place.marker(directory)):
+            # Of the base, which is there, this will be asked for if the group is yet to be made.
+            if directory == place.base and snapshot.missing(place.marker(child)):
+                yield place.file("cgroup.type", directory)
+            continue
+        if not place.there(snapshot, directory):
             continue
         lacking = _lacking(place, snapshot, directory, controllers)
         if not lacking and place.there(snapshot, child):

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from cgctl.filesystem import Filesystem
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.layout import Hierarchy, Layout
+from cgctl.plan.remembering import remembered
 
 __all__ = ["OWN_MARK", "Writer", "cgroup_namespace", "in_charge", "is_unit", "limits_between", "managed", "writer_of"]
 
@@ -81,6 +82,7 @@ def in_charge(filesystem: Filesystem) -> bool:
     return namespace.is_first or namespace.is_of_init
 
 
+@remembered
 def managed(layout: Layout) -> tuple[Hierarchy, ...]:
     """Return the hierarchies that systemd writes; the first of them has the marks."""
     found = [h for h in layout.hierarchies if h.name == "systemd" or not _V1_CONTROLLERS.isdisjoint(h.controllers)]
