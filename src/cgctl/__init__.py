@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         TimeoutExpired,
         UnsupportedError,
     )
+    from cgctl.events import Event, Events
     from cgctl.group import Group, current
     from cgctl.launch.interface import Veth
     from cgctl.launch.looking import Namespace, namespaces
@@ -101,6 +102,8 @@ __all__ = [
     "DevicesStats",
     "Dmem",
     "DmemStats",
+    "Event",
+    "Events",
     "Group",
     "GroupExistsError",
     "GroupNotFoundError",
@@ -169,6 +172,7 @@ _NAMES = {
         "CgctlError GroupExistsError GroupNotFoundError LaunchError OutOfMemoryError ProcessError "
         "SpecError StepError SystemdError TimeoutExpired UnsupportedError"
     ),
+    "cgctl.events": "Event Events",
     "cgctl.group": "Group current",
     "cgctl.launch.interface": "Veth",
     "cgctl.launch.looking": "Namespace namespaces",

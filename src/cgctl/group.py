@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     import psutil
 
+    from cgctl.events import Events, Kind
     from cgctl.fake import Program
     from cgctl.launch.arguments import Argument
     from cgctl.launch.process import Process
@@ -465,6 +466,47 @@ class Group:
         if place is None:
             raise UnsupportedError(f"a peak of {of}", f"group {self.name!r} is without the controller memory")
         return Peak(self.system.filesystem, peak_file(place, of))
+
+    def events(
+        self,
+        *kinds: Kind,
+        timeout: float | str | None = None,
+        some: float | str | None = None,
+        full: float | str | None = None,
+        window: float | str | None = None,
+        usage: int | str | None = None,
+    ) -> Events:
+        """Listen to what happens to the group from now on.
+
+        ::
+
+            with group.events("oom_kill", "empty", timeout="1h") as events:
+                for event in events:
+                    print(event.kind, event.count)
+
+        The iteration ends after *timeout*, or with the event ``"removed"``, which is told always.
+
+        Args:
+            *kinds: what is to be told, see :class:`cgctl.Event`; by default all that can be told of this group without
+                a threshold.
+            timeout: for how long to listen in all: seconds, or a string such as ``"10m"``; by default for ever.
+            some: for the kinds of pressure: how much time some task has to lose within a *window* (``"150ms"``).
+            full: the same, all tasks at once. Give one of both.
+            window: 500 ms to 10 s, by default 2 s; who lacks ``CAP_SYS_RESOURCE`` may have multiples of that alone.
+            usage: for the kind ``"usage"``, which v1 alone has: bytes of memory, or such as ``"80M"``.
+
+        Raises:
+            SpecError: an argument is nonsense.
+            UnsupportedError: this layout, kernel or group cannot tell of one of them.
+            GroupNotFoundError: the group is not there.
+        """
+        from cgctl.events import Events, parse_request  # noqa: PLC0415 - for the few who wait
+
+        threshold = parse_request(kinds, some=some, full=full, window=window, usage=usage)
+        limit = None if timeout is None else parse_duration(timeout, "timeout") / 1e6
+        system = self.system
+        places = self.address.require()
+        return Events(system.filesystem, system.layout, places, kinds, threshold, name=self.name, timeout=limit)
 
     def reclaim(self, size: int | str, *, swappiness: int | str | None = None) -> None:
         """Have the kernel take memory back from the group, proactively (``memory.reclaim``, since 5.19).

@@ -1,4 +1,4 @@
-"""The page on testing says what is so: its examples run."""
+"""The pages on testing and on events say what is so: their examples run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,34 @@ from pathlib import Path
 
 import pytest
 
+import cgctl
 from cgctl.testing import FakeSystem
 
 DIRECTORY = Path(__file__).parents[2] / "examples"
-PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+def _examples(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", _examples("testing.md"))
 def test_the_page_on_testing_runs(example: str, fake_system: FakeSystem) -> None:
     """Each example holds, and the tests in it pass."""
     names: dict[str, object] = {}
+    exec(example, names)  # noqa: S102 - the documentation's own
+    tests = [thing for name, thing in names.items() if name.startswith("test_") and callable(thing)]
+
+    for test in tests:
+        test(fake_system)
+
+
+@pytest.mark.parametrize("example", _examples("events.md"))
+def test_the_page_on_events_runs(example: str, fake_system: FakeSystem) -> None:
+    """Each example holds of a group with a process, and the tests in it pass."""
+    group = cgctl.Group("web", memory="100M", pids=64, system=fake_system).create()
+    fake_system.kernel.spawn(group)
+    names: dict[str, object] = {"cgctl": cgctl, "group": group}
     exec(example, names)  # noqa: S102 - the documentation's own
     tests = [thing for name, thing in names.items() if name.startswith("test_") and callable(thing)]
 

@@ -13,7 +13,7 @@ import pytest
 
 from cgctl.controllers import Cpu, Io, Memory
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
-from cgctl.filesystem import Filesystem, Lock, Watch, execute, read_all, remove_tree, satisfy
+from cgctl.filesystem import Filesystem, Lock, Notifier, Watch, execute, read_all, remove_tree, satisfy
 from cgctl.filesystem.execute import attempt
 from cgctl.layout import Layout
 from cgctl.plan import Chown, Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
@@ -102,6 +102,10 @@ class Recorder:
     def watch(self, path: str) -> Watch:
         """Refuse: there is nothing to watch."""
         raise OSError(ENOENT, "not there", path)
+
+    def notifier(self) -> Notifier:
+        """Refuse: nothing happens here."""
+        raise OSError(ENOENT, "nothing to wait for")
 
     def monotonic(self) -> float:
         """Return how long it has slept: nothing else takes time."""

@@ -11,6 +11,7 @@ ROWS = (
     "tests/contract",
     "tests/kernel/test_by_resource.py",
     "tests/kernel/test_core_files.py",
+    "tests/kernel/test_events.py",
     "tests/kernel/test_every_file.py",
     "tests/kernel/test_partitions.py",
     "tests/kernel/test_perf_event.py",

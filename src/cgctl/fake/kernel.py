@@ -14,6 +14,7 @@ from cgctl.fake import layouts, proc, watching
 from cgctl.fake.faults import Fault, Faults, Operation
 from cgctl.fake.layouts import ROOT, Layout, Mounted
 from cgctl.fake.memory import holding
+from cgctl.fake.notifying import Notifier
 from cgctl.fake.owners import Owners
 from cgctl.fake.parse import written
 from cgctl.fake.processes import Processes
@@ -280,6 +281,10 @@ class FakeKernel:
                 msg = "files would be watched for ever: nothing is to happen on the machine in memory; give a timeout"
                 raise RuntimeError(msg)
             return watching.poll(files)
+
+    def notifier(self) -> Notifier:
+        """Make something that waits for what happens to groups."""
+        return Notifier(self)
 
     def monotonic(self) -> float:
         """Return the seconds since the machine was started."""

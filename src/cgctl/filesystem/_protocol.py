@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Filesystem", "Lock", "Remover", "Watch"]
+__all__ = ["Filesystem", "Lock", "Notifier", "Remover", "Watch"]
 
 
 class Lock(Protocol):
@@ -33,6 +33,40 @@ class Watch(Protocol):
 
     def close(self) -> None:
         """Close it; again is fine."""
+
+
+class Notifier(Protocol):
+    """Files of groups that are open, and one wait for all of them.
+
+    Every method raises ``OSError``: ``ENODEV`` once the group, or the file, is gone. What is open has a number.
+    """
+
+    def look(self, path: str) -> int:
+        """Open a file that tells when it is not any more what was read last; it is to be read at once."""
+
+    def trigger(self, path: str, data: bytes) -> int:
+        """Open a file, and write to it what it is to tell of."""
+
+    def listen(self, path: str, argument: bytes) -> int:
+        """Have v1 tell of a file, by way of its group's ``cgroup.event_control``."""
+
+    def removals(self, directory: str) -> bool:
+        """Wake whoever waits when a group directly below is removed; false if that cannot be had."""
+
+    def alarm(self, seconds: float) -> None:
+        """Wake whoever waits after so many seconds."""
+
+    def read(self, key: int) -> bytes:
+        """Return the content of a file that is open."""
+
+    def wait(self, timeout: float | None) -> frozenset[int]:
+        """Wait until something tells, and return which; nothing after *timeout* seconds, or when only woken."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that can be read from as long as :meth:`wait` would return at once."""
+
+    def close(self) -> None:
+        """Close all; again is fine."""
 
 
 class Remover(Protocol):
@@ -90,6 +124,9 @@ class Filesystem(Remover, Protocol):
 
     def watch(self, path: str) -> Watch:
         """Open a file that answers each descriptor for itself."""
+
+    def notifier(self) -> Notifier:
+        """Make something that waits for what the kernel tells of groups."""
 
     def setxattr(self, path: str, name: str, value: bytes) -> None:
         """Set an extended attribute of a group."""

@@ -15,12 +15,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from errno import EINVAL, ELOOP, ENODATA, ENOTSUP, EXDEV
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cgctl import bpf
 from cgctl.filesystem.locking import Lock
 from cgctl.filesystem.status import read_status
 from cgctl.mounts import STATUS, Mount, parse_mountinfo
+
+if TYPE_CHECKING:
+    from cgctl.filesystem.notifying import Notifier
 
 __all__ = ["KernelFilesystem"]
 
@@ -256,6 +259,12 @@ class KernelFilesystem:
     def watch(self, path: str) -> OpenFile:
         """Open a file that answers each descriptor for itself."""
         return OpenFile(self._open(path, os.O_RDWR))
+
+    def notifier(self) -> Notifier:
+        """Make something that waits for what the kernel tells of groups."""
+        from cgctl.filesystem.notifying import Notifier  # noqa: PLC0415 - with ctypes, for the few who wait
+
+        return Notifier(self._open)
 
     def open_for_join(self, path: str) -> int:
         """Return an fd of a ``cgroup.procs`` file for writing; the caller closes it."""
