@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 WRITTEN = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if not path.parent.name.startswith("_"))]
 ELSEWHERE = {
+    DOCS / "events.md": "tests/unit/test_documentation.py",
     DOCS / "scenes.md": "tests/kernel/test_scenes.py",
     DOCS / "testing.md": "tests/unit/test_documentation.py",
 }

@@ -14,6 +14,7 @@ import click
 import cgctl
 from cgctl.cli.doctor import doctor
 from cgctl.cli.enter import enter
+from cgctl.cli.events import events
 from cgctl.cli.groups import add, create, freeze, kill, rm, thaw
 from cgctl.cli.in_memory import chosen, require_possible
 from cgctl.cli.limits import plan, set_limits
@@ -39,7 +40,9 @@ def cli() -> None:
     """
 
 
-for _command in (run, tree, stat, set_limits, create, rm, kill, freeze, thaw, add, plan, enter, ns, rootfs, doctor):
+_LOOKING = (tree, stat, events, ns)
+_CHANGING = (set_limits, create, rm, kill, freeze, thaw, add)
+for _command in (run, *_LOOKING, *_CHANGING, plan, enter, rootfs, doctor):
     cli.add_command(_command)
 cli.add_command(tree, "ls")
 
