@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Final
 
 import attrs
@@ -34,8 +35,6 @@ __all__ = [
 
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+)/([0-9]+))?)?", re.ASCII)
 _CLASS = re.compile(r"([0-9a-f]{1,4}):([0-9a-f]{1,4})|0x([0-9a-f]{1,8})|0", re.ASCII | re.IGNORECASE)
-_STALLED: Final = " ".join(rf"avg{span}=([0-9]+\.[0-9]+)" for span in (10, 60, 300)) + r" total=([0-9]+)\n"
-_PRESSURE: Final = re.compile(rf"some {_STALLED}(?:full {_STALLED})?", re.ASCII)
 HIGHEST_CLASS: Final = 2**32 - 1
 """The highest id of a traffic class."""
 HIGHEST_CPU: Final = 2**20 - 1
@@ -144,7 +143,7 @@ def parse_pressure(text: str) -> Pressure:
         FormatError: a line or a key is missing.
     """
     # What every kernel since 4.20 prints is read at once; the rest is for what is wrong, and what is to come.
-    if match := _PRESSURE.fullmatch(text):
+    if match := _pressure().fullmatch(text):
         some10, some60, some300, some_total, full10, full60, full300, full_total = match.groups()
         some = PressureLine(avg10=float(some10), avg60=float(some60), avg300=float(some300), total_usec=int(some_total))
         if full_total is None:
@@ -157,6 +156,13 @@ def parse_pressure(text: str) -> Pressure:
     except (KeyError, ValueError) as error:
         msg = f"not pressure stall information: {text!r}"
         raise FormatError(msg) from error
+
+
+@cache
+def _pressure() -> re.Pattern[str]:
+    """Compile a pattern, which is not wanted by all who import this."""
+    line = " ".join(rf"avg{span}=([0-9]+\.[0-9]+)" for span in (10, 60, 300)) + r" total=([0-9]+)\n"
+    return re.compile(rf"some {line}(?:full {line})?", re.ASCII)
 
 
 def _pressure_line(pairs: Mapping[str, str]) -> PressureLine:

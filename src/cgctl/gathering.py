@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from errno import EBADMSG, ENOSYS, EOPNOTSUPP, EPERM
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -35,12 +35,14 @@ class Reading:
         file: where it is.
         side: what that means.
         also: other files that this takes: the row's name for it, and the file.
+        decode: what makes a value of the text; ``None`` where it takes more than the text.
     """
 
     attribute: str
     file: File
     side: Side
     also: tuple[tuple[str, File], ...]
+    decode: Callable[[str, Mapping[str, str]], Any] | None
 
 
 @attrs.frozen(eq=False)
@@ -95,7 +97,8 @@ def _reading(layout: Layout, row: Row, label: str, side: Side) -> Reading:
     def file(name: str) -> File:
         return label, side.root, home.file("", name)[1:]
 
-    return Reading(row.attribute, file(side.file), side, tuple((name, file(name)) for name in side.also))
+    also = tuple((name, file(name)) for name in side.also)
+    return Reading(row.attribute, file(side.file), side, also, None if also or side.sum else side.codec.decode)
 
 
 def _table(found: list[tuple[Controller, list[Reading]]]) -> Table:

@@ -18,7 +18,7 @@ from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedEr
 from cgctl.filesystem import execute
 from cgctl.making import Existence, doors, extend, planned
 from cgctl.names import parse_file, parse_name
-from cgctl.plan import Plan, Write
+from cgctl.plan import Place, Plan, Write
 from cgctl.reading import find_file, read_limits, read_stats
 from cgctl.system import Base, System, default_system
 from cgctl.units import parse_duration, parse_size
@@ -238,9 +238,9 @@ class Group:
             StepError: the kernel refused; limits before it in the plan are changed.
         """
         address, specs = self.address, parse_specs(controllers)
-        if not set_as_unit(address, specs):
-            extend(address, writable(address), specs)
-        return self.limits()
+        if set_as_unit(address, specs):
+            return self.limits()
+        return self._limits(extend(address, writable(address), specs))
 
     def limits(self) -> Limits:
         """Return what the kernel holds, one spec a controller; it rounds and clamps what was asked.
@@ -248,9 +248,12 @@ class Group:
         Raises:
             GroupNotFoundError: the group is not there.
         """
-        places = self.address.require()
+        return self._limits(self.address.require())
+
+    def _limits(self, places: Mapping[str, Place]) -> Limits:
         with self._vanishing():
-            return read_limits(self.system.filesystem, self.system.layout, places)
+            system = self.address.system
+            return read_limits(system.filesystem, system.layout, places)
 
     def stats(self, *controllers: str) -> Stats:
         """Return what the kernel tells, of these controllers or of all.
@@ -259,9 +262,10 @@ class Group:
             GroupNotFoundError: the group is not there.
             SpecError: a name is no controller's.
         """
-        places = self.address.require()
+        address = self.address
+        places, system = address.require(), address.system
         with self._vanishing():
-            return read_stats(self.system.filesystem, self.system.layout, places, controllers)
+            return read_stats(system.filesystem, system.layout, places, controllers)
 
     def remove(self) -> None:
         """Remove the group and all groups below it, waiting a while for processes that are just ending.

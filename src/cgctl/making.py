@@ -216,13 +216,16 @@ def _guard(mark: bytes, directories: list[str], above: list[str]) -> int:
     return guarding.guard(mark, directories, above)
 
 
-def extend(address: Address, before: Mapping[str, Place], specs: Mapping[str, Any]) -> None:
+def extend(address: Address, before: Mapping[str, Place], specs: Mapping[str, Any]) -> dict[str, Place]:
     """Change a group's limits; where that takes it into another hierarchy, its processes follow.
 
     Args:
         address: the group.
         before: where it is: hierarchy label → place.
         specs: controller → spec.
+
+    Returns:
+        Where it is then.
 
     Raises:
         GroupNotFoundError: the group is not there any more.
@@ -239,9 +242,16 @@ def extend(address: Address, before: Mapping[str, Place], specs: Mapping[str, An
             address.require()
             raise
         execute(filesystem, steps, owning.marks(owning.mark_of(filesystem, before.values())))
-    if not added:
-        return
-    targets = {label: directory for label, directory in doors(address).items() if label in added}
+    if added:
+        _bring(filesystem, before, added, doors(address))
+    return {**before, **added}
+
+
+def _bring(
+    filesystem: Filesystem, before: Mapping[str, Place], added: Mapping[str, Place], doors: Mapping[str, str]
+) -> None:
+    """Let the processes of a group follow it into more hierarchies."""
+    targets = {label: directory for label, directory in doors.items() if label in added}
     for _round in range(_TRIES):
         missed = members.pids(filesystem, before) - members.pids(filesystem, added)
         for pid in missed:

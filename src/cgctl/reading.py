@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from errno import ENODEV
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -15,9 +15,11 @@ from cgctl.gathering import File, Places, Reading, absent, gather, require, sett
 from cgctl.layout import UNIFIED, Layout
 from cgctl.names import parse_file
 from cgctl.plan import Place
-from cgctl.plan.remembering import remembered
+from cgctl.plan.remembering import remembered, shared
 
 __all__ = ["controllers_in", "find_file", "read_limits", "read_stats"]
+
+_NONE: Final[Mapping[str, str]] = {}
 
 
 def controllers_in(filesystem: Filesystem, layout: Layout, places: Places) -> tuple[str, ...]:
@@ -69,12 +71,21 @@ def read_limits(filesystem: Filesystem, layout: Layout, places: Places) -> Limit
     texts = {
         file: answer.decode("utf-8", "surrogateescape") for file, answer in answers.items() if isinstance(answer, bytes)
     }
-    return Limits(**{controller.name: _held(controller, readings, texts) for controller, readings in table.controllers})
+    return Limits(
+        **{
+            controller.name: _held(controller, readings, tuple([texts.get(reading.file) for reading in readings]))
+            for controller, readings in table.controllers
+        }
+    )
 
 
-def _held(controller: Controller, readings: tuple[Reading, ...], texts: dict[File, str]) -> Any:
-    """Return the spec that a controller's files hold; ``None`` for settings that this kernel or version has not."""
-    here = [(reading, texts[reading.file]) for reading in readings if reading.file in texts]
+@shared
+def _held(controller: Controller, readings: tuple[Reading, ...], texts: tuple[str | None, ...]) -> Any:
+    """Return the spec that a controller's files hold; ``None`` for settings that this kernel or version has not.
+
+    Most groups hold the same of most controllers, so it is not worked out for each.
+    """
+    here = [(reading, text) for reading, text in zip(readings, texts, strict=True) if text is not None]
     by_name = {reading.side.file: text for reading, text in here}
     return controller.join({reading.attribute: reading.side.codec.decode(text, by_name) for reading, text in here})
 
@@ -111,11 +122,11 @@ class _Reader:
     def read(self, controller: Controller, readings: tuple[Reading, ...]) -> Any:
         """Return the statistics of a controller; ``None`` if the group has none of it."""
         told: dict[str, Any] = {}
+        texts = self._texts
         for reading in readings:
-            text = self._texts[reading.file]
+            text = texts[reading.file]
             if text is not None:
-                side = reading.side
-                value = self._value(reading, text) if side.also or side.sum else side.codec.decode(text, {})
+                value = self._value(reading, text) if reading.decode is None else reading.decode(text, _NONE)
                 if value is not None:
                     told[reading.attribute] = value
         # Every v2 group tells of pressure; that alone does not make it one with this controller.

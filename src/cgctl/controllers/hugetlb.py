@@ -195,9 +195,9 @@ def _whole(values: Mapping[str, Any]) -> Hugetlb:
 
 def _whole_stats(values: Mapping[str, Any]) -> HugetlbStats:
     pages: dict[str, dict[str, Any]] = {}
-    for name, by_size in _split(values).items():
-        for size, value in by_size.items():
-            pages.setdefault(size, {})[name] = value
+    for attribute, value in values.items():
+        name, _, size = attribute.partition(".")
+        pages.setdefault(size, {})[name] = value
     return HugetlbStats(pages={size: HugetlbPages(**told) for size, told in pages.items()})
 
 

@@ -81,23 +81,16 @@ class KernelFilesystem:
             return [error.errno or EINVAL] * len(names)
         try:
             device = os.fstat(fd).st_dev
-            return [self._read_in(fd, device, directory, name) for name in names]
+            return [
+                _read_below(fd, name, device) if name[:1] != "@" else self._read_attached(f"{directory}/{name}")
+                for name in names
+            ]
         finally:
             os.close(fd)
 
-    def _read_in(self, directory: int, device: int, above: str, name: str) -> bytes | int:
+    def _read_attached(self, path: str) -> bytes | int:
         try:
-            if name.startswith("@"):
-                return self.read(f"{above}/{name}")
-            fd = os.open(name, _READ, dir_fd=directory)
-            try:
-                data = os.read(fd, _CHUNK)
-                # What is not of the directory's filesystem is mounted over it.
-                if os.fstat(fd).st_dev != device:
-                    return EXDEV
-                return data if len(data) < _SHORT else data + _rest(fd)
-            finally:
-                os.close(fd)
+            return self.read(path)
         except OSError as error:
             return error.errno or EINVAL
 
@@ -164,13 +157,13 @@ class KernelFilesystem:
 
     def exists(self, path: str) -> bool:
         """Tell whether a group is there."""
-        for _attempt in range(2):
-            root, device, relative = self._find(path)
-            if os.access(relative, os.F_OK, dir_fd=root):
-                return True
-            if not self._forgotten(root, device):
-                break
-        return False
+        root, _, relative = found = self._find(path)
+        if os.access(relative, os.F_OK, dir_fd=root):
+            return True
+        if not self._forgotten(*found[:2]):
+            return False
+        root, relative = self._locate(path)
+        return os.access(relative, os.F_OK, dir_fd=root)
 
     def signal(self, pid: int, number: int) -> None:
         """Signal a process."""
@@ -376,6 +369,21 @@ class KernelFilesystem:
         pattern = f"({'|'.join(map(re.escape, longest_first))})(?:/(.*))?" if roots else "(?!)"
         ways: dict[str, tuple[int, int, str]] = {}
         self._known = roots, re.compile(pattern, re.DOTALL), ways
+
+
+def _read_below(directory: int, name: str, device: int) -> bytes | int:
+    """Return the content of a directory's file, or the errno."""
+    try:
+        fd = os.open(name, _READ, dir_fd=directory)
+        try:
+            if os.fstat(fd).st_dev != device:  # it is mounted over
+                return EXDEV
+            data = os.read(fd, _CHUNK)
+            return data if len(data) < _SHORT else data + _rest(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return error.errno or EINVAL
 
 
 def _rest(fd: int) -> bytes:

@@ -6,12 +6,34 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Final, ParamSpec, TypeVar, cast
 
-__all__ = ["remembered"]
+__all__ = ["remembered", "shared"]
 
 _MANY: Final = 256
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def shared(function: Callable[P, R]) -> Callable[P, R]:
+    """Remember the latest answers of a pure function that nobody can change; those without a hash are made anew."""
+    found: dict[tuple[object, ...], R] = {}
+
+    @wraps(function)
+    def answer(*arguments: P.args, **keywords: P.kwargs) -> R:
+        try:
+            return found[arguments]
+        except KeyError:
+            made = function(*arguments, **keywords)
+        try:
+            hash(made)
+        except TypeError:  # it holds a mapping, which is somebody's to change
+            return made
+        if len(found) > _MANY:
+            found.clear()
+        found[arguments] = made
+        return made
+
+    return answer
 
 
 def remembered(function: Callable[P, R]) -> Callable[P, R]:
