@@ -255,6 +255,7 @@ class TestPlan:
             "setpriv --bounding-set -all,+net_raw",
             "setpriv --inh-caps -all,+net_raw --ambient-caps -all,+net_raw",
             "setpriv --no-new-privs",
+            "setpriv --seccomp-filter FILE  # cgctl's default one",
         ]
 
     @pytest.mark.parametrize("kind", NAMESPACES)
@@ -264,7 +265,7 @@ class TestPlan:
         born = [step.arguments[0] for step in steps if step.verb == "born"]
 
         assert born == ([AT_BIRTH[kind]] if kind in AT_BIRTH else [])
-        assert [step.verb for step in steps][-4:] == ["setsid", "capbset", "capset", "no_new_privs"]
+        assert [step.verb for step in steps][-5:] == ["setsid", "capbset", "capset", "no_new_privs", "seccomp"]
 
     def test_what_is_hidden_is_hidden_last(self) -> None:
         """After all mounts, and before the root changes: then nobody can look behind it."""
@@ -284,7 +285,7 @@ class TestPlan:
     def test_plain_chroot(self) -> None:
         """No mount, no pivot_root."""
         assert [step.verb for step in plan(Sandbox(root="x", chroot=True)).inside()] == ["open_root", "chroot"]
-        assert [step.verb for step in plan(Sandbox(root="x", chroot=True, namespaces=["mnt"]))][-5] == "chroot"
+        assert [step.verb for step in plan(Sandbox(root="x", chroot=True, namespaces=["mnt"]))][-6] == "chroot"
 
     def test_privileges_have_a_place_of_their_own(self) -> None:
         """They are not among the steps of the view."""

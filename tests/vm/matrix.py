@@ -45,7 +45,7 @@ WORK = (
 # Whose groups are whose, and what is left when somebody is killed.
 OWNERS = tuple(f"tests/kernel/test_{name}.py" for name in ("chaos", "container", "crowd", "owner"))
 SANDBOXES = (
-    *(f"tests/kernel/test_{name}.py" for name in ("sandbox", "security", "tty", "scenes")),
+    *(f"tests/kernel/test_{name}.py" for name in ("sandbox", "security", "seccomp", "tty", "scenes")),
     "tests/launch/test_rootless.py",
     "tests/launch/test_subids.py",
 )
@@ -136,7 +136,7 @@ def _cells() -> tuple[Cell, ...]:
         Cell("6.12", "v2", VERBS, part="verbs"),
         Cell("6.12", "v2", OWNERS, part="owners"),
         Cell("6.12", "v2", WORK, part="work"),
-        Cell("6.12", "v2", SANDBOXES, has=frozenset(("rootless", "subids")), part="sandboxes"),
+        Cell("6.12", "v2", SANDBOXES, has=frozenset(("rootless", "seccomp", "subids")), part="sandboxes"),
         Cell("6.12", "v2", TUTORIAL, part="tutorial"),
         Cell("6.12", "v2", (*RUNS, *DEVICES, *NET, *BESIDE)),
         Cell("6.1", "v1", (*RUNS, *DEVICES)),

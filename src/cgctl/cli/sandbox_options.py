@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import click
 
 import cgctl
+from cgctl.launch.becoming import PROFILES
 from cgctl.launch.sandbox import NAMESPACES
 
 __all__ = ["sandbox_of", "sandbox_options"]
@@ -69,6 +70,12 @@ _FLAGS: Final = (
     click.option("-t", "--tty", is_flag=True, help="A terminal of its own; cgctl's is handed through to it."),
     click.option("--init", is_flag=True, help="Have a reaper for PID 1."),
     click.option("--cap-add", multiple=True, metavar="CAP", help="A capability to keep, or ALL. Repeatable."),
+    click.option(
+        "--security-opt",
+        multiple=True,
+        metavar="OPTION",
+        help=f"seccomp={'|'.join(PROFILES)}, or no-new-privileges[=true|false]. Repeatable.",
+    ),
 )
 
 
@@ -90,6 +97,7 @@ def sandbox_of(flags: dict[str, Any]) -> cgctl.Sandbox:
     capabilities = flags.pop("cap_add")
     maps = [[_range(flag, word) for word in flags.pop(flag)] for flag in ("uid_map", "gid_map")]
     kinds, hosts = _kinds(flags)
+    security = dict(map(_security, flags.pop("security_opt")))
     sandbox = cgctl.Sandbox(
         root=flags.pop("rootfs"),
         chroot=flags.pop("chroot"),
@@ -106,6 +114,7 @@ def sandbox_of(flags: dict[str, Any]) -> cgctl.Sandbox:
         tty=flags.pop("tty"),
         init=flags.pop("init"),
         capabilities="all" if [each.lower() for each in capabilities] == ["all"] else capabilities or None,
+        **security,
     )
     for flag, kind in hosts.items():
         if kind in sandbox.kinds:
@@ -186,6 +195,17 @@ def _refuse(where: str, options: dict[str, Any], known: set[str]) -> None:
         if option not in known:
             msg = f"{where}: there is no option {option!r}; they are {', '.join(sorted(known))}"
             raise click.UsageError(msg)
+
+
+def _security(word: str) -> tuple[str, Any]:
+    """Read what docker writes with ``=`` or, as it once did, with a colon."""
+    name, _, value = word.replace(":", "=", 1).partition("=")
+    if name == "seccomp" and value in PROFILES:
+        return "seccomp", value
+    if name == "no-new-privileges" and value in {"", "true", "false"}:
+        return "no_new_privs", value != "false"
+    msg = f"--security-opt {word!r} is neither seccomp={'|'.join(PROFILES)} nor no-new-privileges[=true|false]"
+    raise click.UsageError(msg)
 
 
 def _offset(word: str) -> tuple[str, str]:

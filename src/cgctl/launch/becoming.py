@@ -1,12 +1,25 @@
-"""What may be said of whom a program becomes: users and groups, a mode, resource limits. Errors are `SpecError`."""
+"""What may be said of whom a program becomes: users and groups, a mode, limits, calls. Errors are `SpecError`."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from cgctl.errors import SpecError, shown
 
-__all__ = ["parse_extra_groups", "parse_group", "parse_rlimits", "parse_umask", "parse_user"]
+__all__ = [
+    "PROFILES",
+    "Profile",
+    "parse_extra_groups",
+    "parse_group",
+    "parse_rlimits",
+    "parse_seccomp",
+    "parse_umask",
+    "parse_user",
+]
+
+Profile: TypeAlias = Literal["default", "strict", "unconfined"]
+PROFILES: Final[tuple[Profile, ...]] = ("default", "strict", "unconfined")
+"""Which system calls; ``strict`` refuses locks on files as well, by which programs that see the same could talk."""
 
 _MOST_ID: Final = 2**32 - 2
 _PAIR: Final = 2
@@ -64,4 +77,15 @@ def parse_umask(value: Any) -> int | None:
     if type(value) is int and 0 <= value <= _MOST_MODE:
         return value
     msg = f"umask={shown(value)}: give a mode such as 0o077"
+    raise SpecError(msg)
+
+
+def parse_seccomp(value: Any) -> Profile | None:
+    """Read which system calls it may make."""
+    for profile in PROFILES:
+        if value == profile:
+            return profile
+    if value is None:
+        return None
+    msg = f"seccomp={shown(value)}: it is 'default', 'strict' (no locks on files, besides) or 'unconfined'"
     raise SpecError(msg)

@@ -7,7 +7,7 @@ The order is the law here:
 3. the time namespace, which nobody may be in before its clocks are shifted;
 4. mounts beneath the new root, whose paths are followed from there; what is hidden is hidden before the root changes;
 5. the root changes, and the old one is gone; a terminal is one of the new root's;
-6. privileges, at the very end: bounding set, groups and user, capabilities, ``no_new_privs``.
+6. privileges, at the very end: bounding set, groups and user, capabilities, ``no_new_privs``, system calls.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ AT_BIRTH: Final = {
 KINDS: Final = AT_BIRTH | {"cgroup": 0x0200_0000, "time": 0x80}
 """The flags of setns(2) for all kinds."""
 
-PRIVILEGES: Final = frozenset({"born", "setns", "map", "veth", "capbset", "capset", "no_new_privs", "setsid"})
+PRIVILEGES: Final = frozenset(
+    {"born", "setns", "map", "veth", "capbset", "capset", "no_new_privs", "seccomp", "setsid"}
+)
 """The verbs of steps that are not among those of the new root: they have their place in every launch."""
 
 # As mount(2) and mount_setattr(2) number them.
@@ -290,5 +292,8 @@ def _privileges(sandbox: Sandbox) -> Iterator[Step]:
         kept = "".join(f",+{name.lower()}" for name in keep) if drop else "+all"
         yield Step("capbset", (numbers,), f"setpriv --bounding-set {drop}{kept}")
         yield Step("capset", (numbers,), f"setpriv --inh-caps {drop}{kept} --ambient-caps {drop}{kept}")
-    if sandbox.no_new_privs or (sandbox.no_new_privs is None and sandbox.confined):
+    if sandbox.gains_nothing:
         yield Step("no_new_privs", (), "setpriv --no-new-privs")
+    if sandbox.profile != "unconfined":
+        line = f"setpriv --seccomp-filter FILE  # cgctl's {sandbox.profile} one"
+        yield Step("seccomp", (sandbox.profile, tuple(keep or ())), line)

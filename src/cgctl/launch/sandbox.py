@@ -9,7 +9,15 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict
 import attrs
 
 from cgctl.errors import SpecError, shown
-from cgctl.launch.becoming import parse_extra_groups, parse_group, parse_rlimits, parse_umask, parse_user
+from cgctl.launch.becoming import (
+    Profile,
+    parse_extra_groups,
+    parse_group,
+    parse_rlimits,
+    parse_seccomp,
+    parse_umask,
+    parse_user,
+)
 from cgctl.launch.capabilities import parse_capabilities
 from cgctl.launch.interface import Veth
 from cgctl.launch.mount import TMPFS_SIZE, Mount, parse_bytes, parse_inside, parse_outside
@@ -180,8 +188,8 @@ def _paths(value: Iterable[str]) -> tuple[str, ...]:
 class Sandbox:
     """What a program sees and may do: its namespaces, its files, its privileges. Says nothing by default.
 
-    As soon as there is any namespace or a root, all capabilities are dropped, ``no_new_privs`` is set, and the program
-    has a session of its own.
+    As soon as there is any namespace or a root, all capabilities are dropped, ``no_new_privs`` is set, system calls
+    that ordinary programs have no use for are refused, and the program has a session of its own.
 
     Attributes:
         namespaces: the kinds that are to be new: any of ``cgroup ipc mnt net pid time user uts``, or ``"all"``. What
@@ -210,6 +218,9 @@ class Sandbox:
         init: whether PID 1 is a reaper, which forwards signals to the program, PID 2 (pid).
         capabilities: those that the program keeps; ``None`` are none in a sandbox, and else the caller's.
         no_new_privs: whether programs with setuid bits or file capabilities gain nothing by them.
+        seccomp: which system calls the program may make: ``"default"``, ``"strict"`` (which has no locks on files
+            besides), or all (``"unconfined"``); ``None`` is ``"default"`` in a sandbox, unless programs may gain
+            privileges (``no_new_privs=False``), and else all.
         user: whom the program becomes: a name, of the root's own ``/etc/passwd`` where there is a root, or a number.
             This and what follows is what keywords of :func:`cgctl.run` with the same names say; those go before.
         group: the same of its group.
@@ -242,6 +253,7 @@ class Sandbox:
     init: bool = False
     capabilities: tuple[str, ...] | None = attrs.field(default=None, converter=parse_capabilities)
     no_new_privs: bool | None = None
+    seccomp: Profile | None = attrs.field(default=None, converter=parse_seccomp)
     user: str | int | None = attrs.field(default=None, converter=parse_user)
     group: str | int | None = attrs.field(default=None, converter=parse_group)
     extra_groups: tuple[str | int | None, ...] | None = attrs.field(default=None, converter=parse_extra_groups)
@@ -272,11 +284,20 @@ class Sandbox:
                 "read_only=True with chroot=True: it takes a mount namespace; add namespaces=['mnt'], or leave one out"
             )
             raise SpecError(msg)
-        if self.tty and self.new_session is False:
-            msg = "tty=True with new_session=False: a terminal belongs to a session; leave one of them out"
-            raise SpecError(msg)
         if (self.uid_map is None) != (self.gid_map is None):
             msg = "uid_map and gid_map go together; give both"
+            raise SpecError(msg)
+        self._check_privileges()
+
+    def _check_privileges(self) -> None:
+        if self.no_new_privs is False and self.profile != "unconfined":
+            msg = (
+                f"seccomp={self.seccomp!r} with no_new_privs=False: programs with setuid bits would be filtered as"
+                " well; leave one of them out"
+            )
+            raise SpecError(msg)
+        if self.tty and self.new_session is False:
+            msg = "tty=True with new_session=False: a terminal belongs to a session; leave one of them out"
             raise SpecError(msg)
 
     @property
@@ -313,6 +334,20 @@ class Sandbox:
         """The capabilities that the program keeps; ``None`` are the caller's."""
         return () if self.capabilities is None and self.confined else self.capabilities
 
+    @property
+    def profile(self) -> Profile:
+        """Which system calls the program may make."""
+        if self.seccomp is not None:
+            return self.seccomp
+        return "default" if self.confined and self.no_new_privs is not False else "unconfined"
+
+    @property
+    def gains_nothing(self) -> bool:
+        """Whether exec gives no privileges, without which there is no filter either."""
+        if self.no_new_privs is not None:
+            return self.no_new_privs
+        return self.confined or self.profile != "unconfined"
+
 
 class SandboxKeywords(TypedDict, total=False):
     """The fields of a :class:`Sandbox`, as keywords of what runs a program."""
@@ -337,5 +372,6 @@ class SandboxKeywords(TypedDict, total=False):
     init: bool
     capabilities: Iterable[str] | str | None
     no_new_privs: bool | None
+    seccomp: Profile | None
     tty: bool
     new_session: bool | None

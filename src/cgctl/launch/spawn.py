@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 
+from cgctl.launch.becoming import Profile
 from cgctl.launch.plan import KINDS, plan
 from cgctl.launch.sandbox import Sandbox
 
@@ -194,7 +195,14 @@ def _encode_sandbox(sandbox: Sandbox) -> dict[str, object]:
         "inherits_cwd": sandbox.root is None and not elsewhere,
         "keep": by_verb["capbset"].arguments[0] if "capbset" in by_verb else None,
         "no_new_privs": "no_new_privs" in by_verb,
+        "seccomp": _filter(*by_verb["seccomp"].arguments) if "seccomp" in by_verb else None,
     }
+
+
+def _filter(profile: Profile, keep: tuple[str, ...]) -> bytes | None:
+    from cgctl.launch.seccomp import compile_filter  # noqa: PLC0415 - it is for sandboxes alone
+
+    return compile_filter(profile, keep)
 
 
 def _bytes(value: Any) -> object:
@@ -233,12 +241,20 @@ _EXEC_HINTS = {
     errno.ENOEXEC: "{name} is neither a program of this machine nor a script with a #! line",
 }
 
-_PRIVILEGES = {
-    "setgid": "only root may become another group",
-    "setgroups": "only root may change its supplementary groups",
-    "setpriority": "the helper was started with a higher niceness than the caller has now",
-    "setrlimit": "only root may raise a hard limit",
-    "setuid": "only root may become another user",
+_NO_ID = "the user namespace has no such id; give uid_map and gid_map that have it"
+_NO_FILTERS = "this kernel has no filters of system calls (CONFIG_SECCOMP_FILTER); seccomp='unconfined' takes none"
+
+_CAUSES = {
+    ("seccomp", errno.EINVAL): _NO_FILTERS,
+    ("seccomp", errno.ENOSYS): _NO_FILTERS,
+    ("setgid", errno.EINVAL): _NO_ID,
+    ("setgid", errno.EPERM): "only root may become another group",
+    ("setgroups", errno.EINVAL): _NO_ID,
+    ("setgroups", errno.EPERM): "only root may change its supplementary groups",
+    ("setpriority", errno.EPERM): "the helper was started with a higher niceness than the caller has now",
+    ("setrlimit", errno.EPERM): "only root may raise a hard limit",
+    ("setuid", errno.EINVAL): _NO_ID,
+    ("setuid", errno.EPERM): "only root may become another user",
 }
 
 
@@ -250,8 +266,4 @@ def hint(step: str, number: int, filename: str | None) -> str:
         return f"{filename}" + (f": {_JOIN_HINTS[number]}" if number in _JOIN_HINTS else "")
     if step.startswith("clone"):
         return CLONE3_HINTS.get(number, "")
-    if filename:
-        return repr(filename)
-    if number == errno.EINVAL and step in {"setgid", "setgroups", "setuid"}:
-        return "the user namespace has no such id; give uid_map and gid_map that have it"
-    return _PRIVILEGES.get(step, "") if number == errno.EPERM else ""
+    return repr(filename) if filename else _CAUSES.get((step, number), "")

@@ -8,7 +8,7 @@ import os
 import resource
 import select
 
-from cgctl.launch.helper.kernel import clone, clone3, close_on_exec
+from cgctl.launch.helper.kernel import Filter, clone, clone3, close_on_exec
 from cgctl.launch.helper.sandbox import View, bounding, drop, drop_bounding, enter, no_new_privs, reap, visit
 from cgctl.launch.helper.terminal import control
 
@@ -67,6 +67,8 @@ class Job:
         self.signals = [(number, _signal.SIG_IGN) for number in ignored - own.ignored]
         self.signals += [(number, _signal.SIG_DFL) for number in own.ignored - ignored]
         self.bounding = own.bounding
+        code = self.sandbox["seccomp"] if self.sandbox else None
+        self.filter = None if code is None else Filter(code)
 
     def fd(self, name: str) -> int | None:
         """Find the descriptor that the message calls *name*."""
@@ -275,6 +277,11 @@ def _no_new_privs(job: Job) -> None:
         no_new_privs()
 
 
+def _seccomp(job: Job) -> None:
+    if job.filter is not None:
+        job.filter.install()
+
+
 def _exec(job: Job) -> NoReturn:
     message = job.message
     job.path = message["argv"][0]
@@ -318,6 +325,7 @@ _STEPS = (
     ("setuid", _setuid),
     ("capset", _capset),
     ("no_new_privs", _no_new_privs),
+    ("seccomp", _seccomp),
     ("exec", _exec),
 )
 
