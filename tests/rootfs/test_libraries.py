@@ -146,14 +146,24 @@ class TestMusl:
         assert built(tree, "/bin/x") == {"/bin/x", self.LOADER, "/lib/libc-musl-real.so", "/usr/local/lib/libz.so.1"}
 
     def test_its_own_path_file(self, tree: Path) -> None:
-        """/etc/ld-musl-ARCH.path replaces the default directories, and glibc's cache means nothing."""
+        """/etc/ld-musl-ARCH.path replaces the default directories, and comes along; glibc's cache means nothing."""
         put(tree, self.LOADER, elf())
         put(tree, "/etc/ld-musl-x86_64.path", b"/opt/a:/opt/b\n/opt/c\n")
         put(tree, "/bin/x", elf(interpreter=self.LOADER, needed=["liba.so"]))
         put(tree, "/opt/c/liba.so", elf())
         put(tree, "/usr/lib/liba.so", elf())
 
-        assert built(tree, "/bin/x") == {"/bin/x", self.LOADER, "/opt/c/liba.so"}
+        assert built(tree, "/bin/x") == {"/bin/x", self.LOADER, "/etc/ld-musl-x86_64.path", "/opt/c/liba.so"}
+
+    def test_its_path_file_stays_where_it_is_not_needed(self, tree: Path) -> None:
+        """What is found where musl looks anyhow, or where the program says, is found without."""
+        put(tree, self.LOADER, elf())
+        put(tree, "/etc/ld-musl-x86_64.path", b"/lib\n/opt/c\n")
+        put(tree, "/bin/x", elf(interpreter=self.LOADER, needed=["liba.so", "libb.so", "libc.so"], runpath="/opt/c"))
+        put(tree, "/opt/c/liba.so", elf())
+        put(tree, "/lib/libb.so", elf())
+
+        assert built(tree, "/bin/x") == {"/bin/x", self.LOADER, "/opt/c/liba.so", "/lib/libb.so"}
 
     def test_without_its_loader(self, tree: Path) -> None:
         """A program of another C library says what is missing."""

@@ -13,7 +13,7 @@ import attrs
 from cgctl.errors import SpecError, UnsupportedError
 from cgctl.rootfs.elf import MAGIC, read_elf
 from cgctl.rootfs.extras import EXTRAS
-from cgctl.rootfs.libraries import CACHE, Libraries, Object
+from cgctl.rootfs.libraries import Libraries, Object
 from cgctl.rootfs.source import Found, Source
 
 __all__ = ["Collector", "Entry"]
@@ -97,8 +97,8 @@ class Collector:
 
     def finish(self) -> tuple[Entry, ...]:
         """Return all entries, directories before what is in them."""
-        if self._libraries.needs_cache:  # in there too, the loader must find them
-            self._bring(CACHE)
+        for path in sorted(self._libraries.lists):  # in there too, the loader must find them
+            self._bring(path)
         for name in _MERGED:
             if self._source.exists(name) and (found := self._source.find(name)).links and found.path in self.entries:
                 self._bring(name)

@@ -67,13 +67,13 @@ class Libraries:
     """Finds libraries in a tree.
 
     Attributes:
-        needs_cache: whether one was found that the loader finds by its cache alone.
+        lists: the loaders' own files by which alone some were found: glibc's cache, musl's list of directories.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._cache = parse_cache(source.read(CACHE))
-        self.needs_cache = False
+        self.lists: set[str] = set()
 
     def find(self, name: str, needed_by: Object) -> Object:
         """Find a library that an object needs.
@@ -92,7 +92,10 @@ class Libraries:
         known = [] if musl else [path for path in self._cache.get(name, ()) if path not in candidates]
         for path in (*candidates, *known):
             if path.startswith("/") and (found := self._object(path, needed_by)):
-                self.needs_cache = self.needs_cache or path in known
+                if path in known:
+                    self.lists.add(CACHE)
+                elif musl and "/" not in name and not _is_found_without(path, needed_by):
+                    self.lists.add(_list_of_musl(needed_by))
                 return found
         reason = (
             f"{needed_by.path} ({needed_by.elf}) needs it, and it is not there for this architecture;"
@@ -115,11 +118,20 @@ class Libraries:
         return Object(path=path, elf=elf, loader=needed_by) if elf.architecture == needed_by.elf.architecture else None
 
     def _musl(self, needed_by: Object) -> tuple[str, ...]:
-        # The file is below the loader's own prefix: /lib/ld-musl-x86_64.so.1 reads /etc/ld-musl-x86_64.path.
-        directory, base = posixpath.split(needed_by.interpreter())
-        prefix = posixpath.dirname(directory).rstrip("/")
-        listed = self._source.read(f"{prefix}/etc/{base.partition('.so')[0]}.path").decode(errors="surrogateescape")
+        listed = self._source.read(_list_of_musl(needed_by)).decode(errors="surrogateescape")
         return tuple(listed.replace(":", "\n").split()) or _MUSL_DIRECTORIES
+
+
+def _list_of_musl(needed_by: Object) -> str:
+    """Return the file below the loader's own prefix: /lib/ld-musl-x86_64.so.1 reads /etc/ld-musl-x86_64.path."""
+    directory, base = posixpath.split(needed_by.interpreter())
+    return f"{posixpath.dirname(directory).rstrip('/')}/etc/{base.partition('.so')[0]}.path"
+
+
+def _is_found_without(path: str, needed_by: Object) -> bool:
+    """Tell whether musl finds a library where there is no such file: it is itself, or where it looks anyhow."""
+    directories = {*_named(needed_by, musl=True), *_MUSL_DIRECTORIES}
+    return path == needed_by.interpreter() or posixpath.dirname(path) in directories
 
 
 def _default(elf: Elf) -> list[str]:
