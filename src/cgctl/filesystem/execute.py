@@ -64,7 +64,11 @@ def satisfy(
     """
     # Most groups are new, and to ask whether there is one costs less than to read a file of it.
     values = {} if learnt is None else dict(learnt)
-    values |= {place.marker(): ENOENT for place in request.places if not filesystem.exists(place.directory)}
+    for place in request.places:
+        if not filesystem.exists(place.directory):
+            values[place.marker()] = ENOENT
+        elif place.hierarchy.version == 1:
+            values[place.marker()] = b""  # that it is there is all that is asked of it
     snapshot, before = Snapshot(values), len(values)
     while True:
         answer = for_new(request, snapshot)
