@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
+
+import attrs
 
 from cgctl.fake.tree import Group
 from tests.differential import grammar
@@ -14,6 +17,7 @@ __all__ = ["Driver"]
 NAMES = ("a", "b", "c", "a", "b", "c", "d e", "ä", ".x", "cgroup.procs", "cgroup.foo", "n\nl", "x" * 256)
 NUMBERS = ("PIDd", "PIDd\n", " PIDd ", "0xPIDx", "0PIDo", "+PIDd", "abc", "-1", "4194305")
 _DEEPEST, _MOST_GROUPS = 3, 8
+_AGAIN, _CONTROLS = 0.5, 0.6
 
 
 class Driver:
@@ -25,10 +29,20 @@ class Driver:
 
     def step(self) -> Step:
         """Draw a step."""
+        again = self._enabled_again()
+        if again and self.rng.random() < _AGAIN:
+            return again
         draw = self.rng.choices(
             (self.mkdir, self.rmdir, self.write, self.move, self.end, self.state, self.fork), (9, 6, 60, 14, 2, 7, 2)
         )[0]
         return draw()
+
+    def _enabled_again(self) -> Step | None:
+        """Return the step that enables what the last one has disabled: nothing of what was set may be left then."""
+        last = self.pair.log[-1] if self.pair.log else None
+        if last is None or not last.path.endswith("cgroup.subtree_control") or not re.fullmatch(r"-\w+", last.data):
+            return None
+        return attrs.evolve(last, data=f"+{last.data[1:]}")
 
     def group(self) -> Group:
         """Draw a group."""
@@ -60,6 +74,10 @@ class Driver:
         """Freeze, thaw, or enable: what random values do too seldom."""
         group = self.group()
         files = self.pair.files(group)
+        if self.pair.tree.controllers and "cgroup.subtree_control" in files and self.rng.random() < _CONTROLS:
+            controller = self.rng.choice(self.pair.tree.controllers)
+            sign = "-" if controller in group.control else "+"
+            return Step("write", self._in(group, "cgroup.subtree_control"), f"{sign}{controller}")
         choices = [
             (name, data)
             for name, data in (
@@ -68,7 +86,6 @@ class Driver:
                 ("freezer.state", "FROZEN"),
                 ("freezer.state", "THAWED"),
                 ("cgroup.type", "threaded"),
-                *(("cgroup.subtree_control", f"{sign}{name}") for sign in "+-" for name in self.pair.tree.controllers),
                 ("pids.max", "1"),
                 ("cpuset.cpus", "0-1"),
                 ("cpuset.mems", "0"),

@@ -55,6 +55,11 @@ _CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "mis
 
 _MEMORY_LIMITS = r"memory\.(.*limit_in_bytes|max)"
 _RATES = ("0", "1", "1048576", "4294967295", "4294967296", "-1", "abc", "max", "1M", "5 6")
+# Rounded to hundredths, and kept as one of 1024 steps.
+_CLAMPS = (
+    *("0", "0.00", "1.5", "12.5", "33.33", "50.055", "50.054", "66.7", "0.005", "99.94", "99.96", "99.999", "100"),
+    *("100.00", "100.004", "100.01", "100.1", "max", "max ", "7.", ".5", "1.5x", "-1", "-0.5", "1,5", "5e1", "abc", ""),
+)
 _TRIGGERS = ("some 150000 2000000", "full 50000 10000000", "some 0 2000000", "some 3 2", "abc")
 
 
@@ -138,6 +143,7 @@ _WORDS = {
 _KINDS: tuple[tuple[str, Callable[[random.Random, tuple[str, ...]], str]], ...] = (
     (r"cgroup\.subtree_control", lambda rng, _: _control(rng)),
     (r"cpu\.max", lambda rng, _: _pair(rng)),
+    (r"cpu\.uclamp\..*", lambda rng, _: rng.choice((*_CLAMPS, *ANYTHING))),
     (r"io\.max", _io_max),
     (r"blkio\.throttle\..*", lambda rng, devices: _line(rng, devices, _RATES)),
     (
