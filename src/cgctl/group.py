@@ -563,6 +563,7 @@ class Group:
         Raises:
             GroupNotFoundError: the group is not there.
             TimeoutExpired: some are still there.
+            RuntimeError: on a machine in memory, there is no timeout, and nothing is to happen by which they would go.
         """
         limit = None if timeout is None else parse_duration(timeout, "timeout") / 1e6
         members.wait_empty(self.system.filesystem, self.address.require(), timeout=limit, name=self.name)

@@ -159,6 +159,7 @@ def wait_empty(filesystem: Filesystem, places: Places, *, timeout: float | None,
 
     Raises:
         TimeoutExpired: some are still there after *timeout* seconds.
+        RuntimeError: there is no timeout, and on a machine in memory nothing is to happen by which they would go.
     """
     deadline = None if timeout is None else filesystem.monotonic() + timeout
     unified = places.get(UNIFIED)
@@ -166,6 +167,12 @@ def wait_empty(filesystem: Filesystem, places: Places, *, timeout: float | None,
         if not tids(filesystem, places):
             return
         left = None if deadline is None else deadline - filesystem.monotonic()
+        if left is None and filesystem.idle():
+            msg = (
+                f"group {name!r} would be waited for for ever: nothing that is to happen on the machine in memory ends"
+                " what is in it; kill or thaw it first, or give a timeout"
+            )
+            raise RuntimeError(msg)
         if left is not None and left <= 0:
             raise TimeoutExpired(f"wait for group {name!r} to be empty", timeout or 0.0)
         span = pause if left is None else min(pause, left)

@@ -72,20 +72,22 @@ class Ground:
         """Where it is mounted."""
         return self.hierarchy.mount_point
 
-    def fake(self) -> FakeKernel:
+    def fake(self, *, nsdelegate: bool = False) -> FakeKernel:
         """Return a kernel in memory that has this one hierarchy, on this machine."""
         disks = tuple(
             device
             for path in sorted(Path("/sys/block").glob("*/dev"))
             if (device := path.read_text(encoding="utf-8").strip()) and not path.parent.name.startswith(("loop", "ram"))
         )
+        named = (self.label,) if self.label.startswith("name=") else ()
         fake = FakeKernel(
-            [(self.hierarchy.version, self.hierarchy.controllers, self.root)],
+            [(self.hierarchy.version, named or self.hierarchy.controllers, self.root)],
             self.kernel,
             cpus=_count("cpu/cpu[0-9]*"),
             nodes=_count("node/node[0-9]*"),
             disks=disks,
             without=self.lacking,
+            nsdelegate=nsdelegate,
         )
         if self.enabled:
             words = " ".join(f"+{name}" for name in self.enabled)

@@ -52,7 +52,11 @@ def place(mutation: Mutation, there: list[Ground]) -> Ground | None:
     """Return a hierarchy in which it can be seen, if there is one."""
     for ground in there:
         hierarchy = ground.hierarchy
-        if hierarchy.version == mutation.version and mutation.controller in {None, *hierarchy.controllers}:
+        if (
+            hierarchy.version == mutation.version
+            and mutation.controller in {None, *hierarchy.controllers}
+            and mutation.shown in {None, *ground.fake().trees[0].below}
+        ):
             return ground
     return None
 

@@ -18,6 +18,7 @@ class Mutation:
         new: what takes its place.
         version: of the hierarchy in which it can be seen.
         controller: which that hierarchy must have; ``None``: whatever it has.
+        shown: the interface file in which it can be seen, where not every kernel has it.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Mutation:
     new: str
     version: int
     controller: str | None = None
+    shown: str | None = None
 
 
 def _core(name: str, old: str, new: str, file: str = "rules/core2.py") -> Mutation:
@@ -82,7 +84,7 @@ _CORE = (
         "if self.parent is None or self.threads:",
         "tree.py",
     ),
-    _core("write: too long is EINVAL", "refuse(E2BIG)", "refuse(EINVAL)", "kernel.py"),
+    _core("write: too long is EINVAL", "refuse(E2BIG)", "refuse(EINVAL)", "filesystem.py"),
     _core("write: a NUL is kept", 'data.split(b"\\0", 1)[0].decode', "data.decode", "parse.py"),
     _core(
         "type: of a populated group",
@@ -200,7 +202,14 @@ _V1 = (
         'if wanted not in {"FROZEN", "THAWED", "FREEZING"}:',
         "others",
     ),
-    Mutation("kill: frozen ones die at once", "processes.py", "if frozen or (", "if (", 1, "freezer"),
+    Mutation(
+        "kill: frozen ones die at once",
+        "signals.py",
+        "if not processes.is_frozen_v1(task):",
+        "if True:",
+        1,
+        "freezer",
+    ),
     _v1(
         "blkio",
         "iops: not cut to 32 bits",
@@ -242,7 +251,15 @@ _V2 = (
         "    if not 1 <= number <= 10_000:\n        refuse(EINVAL)",
         "cpu",
     ),
-    _v2("cpu", "uclamp: one digit more", "f\"{match[2] or ''}000\"", "f\"0{match[2] or ''}000\"", "cpu"),
+    Mutation(
+        "uclamp: one digit more",
+        "rules/cpu.py",
+        "f\"{match[2] or ''}000\"",
+        "f\"0{match[2] or ''}000\"",
+        2,
+        "cpu",
+        "cpu.uclamp.max",
+    ),
     _v2(
         "cpuset",
         "effective: not cut by what is above",
@@ -265,7 +282,7 @@ _V2 = (
         2,
         "pids",
     ),
-    _v2("memory", "subtree_control: values are kept", '[0] not in disable | {""}', '[0] not in {""}', "core2"),
+    _v2("hugetlb", "subtree_control: values are kept", '[0] not in disable | {""}', '[0] not in {""}', "core2"),
     _v2(
         "memory",
         "subtree_control: beside processes",

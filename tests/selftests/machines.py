@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import cgctl
 from cgctl.fake import Task
-from cgctl.testing import FakeSystem
+from cgctl.testing import FakeSystem, ProgramTask
 from tests.differential.nursery import Nursery, Process
 from tests.kernel import payloads
 from tests.kernel.pace import PATIENCE_SEC
@@ -64,11 +64,16 @@ def said(group: cgctl.Group, file: str, key: str) -> int:
     return {word: int(value) for word, value in map(str.split, group.read(file).splitlines())}[key]
 
 
+def _sleep(task: ProgramTask) -> Iterator[float]:
+    yield float(task.args[1])
+
+
 class Memory:
     """One in memory."""
 
     def __init__(self, kernel: str) -> None:
         self._system = FakeSystem("v2", kernel=kernel, cpus=2)
+        self._system.programs["sleep"] = _sleep
         self.kernel = self._system.kernel
 
     @property

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 import cgctl
+from tests.kernel.pace import PATIENCE_SEC
 from tests.selftests.conftest import Make
 from tests.selftests.machines import Machine, said
 
@@ -74,3 +77,38 @@ def test_the_frozen_die(machine: Machine, make: Make) -> None:
 
     assert machine.wait(lambda: not said(group, "cgroup.events", "populated"))
     assert _frozen(group)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "frozen", "thawed"),
+    [
+        ((15,), -15, -15),
+        ((3,), None, -3),
+        ((3, 9), -9, -9),
+        ((17, 18), None, None),
+        ((10, 9), -10, -10),
+    ],
+    ids=str,
+)
+def test_signals(
+    make: Make, machine: Machine, numbers: tuple[int, ...], frozen: int | None, thawed: int | None
+) -> None:
+    """What ends a process ends it, frozen or not, the first of several; one with a core waits."""
+    group = make()
+    process = group.popen(["sleep", "1000"])
+    assert machine.wait(lambda: group.pids() == [process.pid])
+    group.freeze()
+    for number in numbers:
+        process.send_signal(number)
+    assert _status(process, ends=frozen is not None) == frozen
+    group.thaw()
+    assert _status(process, ends=thawed is not None) == thawed
+    process.kill()
+    process.wait(PATIENCE_SEC)
+
+
+def _status(process: cgctl.Process, *, ends: bool) -> int | None:
+    try:
+        return process.wait(PATIENCE_SEC if ends else 0.2)
+    except cgctl.TimeoutExpired:
+        return None

@@ -107,6 +107,10 @@ class Recorder:
         """Refuse: nothing happens here."""
         raise OSError(ENOENT, "nothing to wait for")
 
+    def idle(self) -> bool:
+        """Tell that something may happen."""
+        return False
+
     def monotonic(self) -> float:
         """Return how long it has slept: nothing else takes time."""
         return sum(self.pauses)

@@ -90,13 +90,17 @@ class Owners:
         if uid:
             self._tasks[task] = uid
 
+    def of(self, task: Task) -> int:
+        """Return whose a process is."""
+        return self._tasks.get(task, 0)
+
     def buried(self, task: Task) -> None:
         """Forget a process that is no more."""
         self._tasks.pop(task, None)
 
     def vet_signal(self, task: Task) -> None:
         """Refuse to signal somebody else's process."""
-        if self.user and self._tasks.get(task, 0) != self.user:
+        if self.user and self.of(task) != self.user:
             refuse(EPERM)
 
     def vet_move(self, task: Task, source: Group, target: Group) -> None:
@@ -108,7 +112,7 @@ class Owners:
         if not self.user:
             return
         if target.tree.version == 1:
-            if self._tasks.get(task, 0) != self.user:
+            if self.of(task) != self.user:
                 refuse(EACCES)
             return
         above = set(source.line())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from errno import EINVAL, ESRCH
+from errno import EINVAL, EPERM, ESRCH
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
+from cgctl.fake import namespaces
 from cgctl.fake.memory import holding
 from cgctl.fake.parse import INT_MAX, kstrto, stripped
 from cgctl.fake.refusal import refuse
@@ -27,7 +29,6 @@ class Processes:
     def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel
         self._next_pid = 2
-        self._pending: dict[Task, int] = {}
         self._ticks = 0
 
     def make(
@@ -50,6 +51,7 @@ class Processes:
         self._kernel.owners.born(task, parent)
         if parent:
             parent.children.append(task)
+            self._kernel.signals.inherited(parent, task)
         self._enter(task.threads[0])
         return task
 
@@ -98,6 +100,10 @@ class Processes:
             if "pids" in tree.controllers:
                 pids.vet_fork(group)
 
+    def is_halted(self, thread: Thread) -> bool:
+        """Tell whether a thread does nothing, for it is frozen or its process was stopped."""
+        return self.is_frozen(thread) or self._kernel.signals.is_stopped(thread.task)
+
     def is_frozen(self, thread: Thread) -> bool:
         """Tell whether a thread is frozen, in any hierarchy."""
         return any(
@@ -106,32 +112,26 @@ class Processes:
             if tree.version != 1 or "freezer" in tree.controllers
         )
 
+    @staticmethod
+    def is_frozen_v1(task: Task) -> bool:
+        """Tell whether v1 has frozen one of a process's threads, so that nothing ends it."""
+        return any(
+            others.is_frozen_v1(group)
+            for thread in task.threads
+            for tree, group in thread.groups.items()
+            if "freezer" in tree.controllers and tree.version == 1
+        )
+
     def kill(self, task: Task, number: int = SIGKILL) -> None:
-        """Signal a process; each signal but 0 ends it. One that v1 has frozen ends when it is thawed."""
+        """Signal a process."""
         with self._kernel.mutex:
-            if not task.alive:
-                return
-            frozen = any(
-                others.is_frozen_v1(group)
-                for thread in task.threads
-                for tree, group in thread.groups.items()
-                if "freezer" in tree.controllers and tree.version == 1
-            )
-            if frozen or (number != SIGKILL and self.is_frozen(task.threads[0])):
-                self._pending[task] = number
-                return
-            self.end(task, -number)
+            if task.alive and number:
+                self._kernel.signals.send(task, number)
 
     def kill_all(self, group: Group) -> None:
         """Kill what is in one group."""
         for task in {thread.task for thread in group.threads}:
             self.kill(task, SIGKILL)
-
-    def deliver(self, group: Group) -> None:
-        """Let signals that waited for the thaw arrive."""
-        for task in {thread.task for thread in group.threads}:
-            if task in self._pending:
-                self.kill(task, self._pending.pop(task))
 
     def end(self, task: Task, status: int) -> None:
         """End a process: what it holds is given back, and its parent may wait for it."""
@@ -152,12 +152,26 @@ class Processes:
                 if not child.alive:
                     self._bury(child)
             task.children.clear()
+            self._kernel.signals.forget(task)
             if task.parent is not None and task.parent.alive:
                 task.zombie = True
             else:
                 self._bury(task)
             task.ended()
             self._kernel.notify()
+
+    def unshare(self, task: Task) -> None:
+        """Have a process in a cgroup namespace of its own.
+
+        Raises:
+            OSError: ``EPERM``: it is an ordinary user's; ``ESRCH``: it has ended.
+        """
+        with self._kernel.mutex:
+            if not task.alive:
+                refuse(ESRCH)
+            if self._kernel.owners.of(task):
+                refuse(EPERM)
+            task.namespace = MappingProxyType(dict(task.threads[0].groups))
 
     def reap(self, parent: Task, which: Task | None = None) -> tuple[int, int] | None:
         """Wait for a child that has ended: for one, or whichever it is."""
@@ -195,11 +209,13 @@ class Processes:
             refuse(ESRCH)
         task = thread.task
         self._kernel.owners.vet_move(task, thread.groups[group.tree], group)
+        namespaces.vet_move(self._kernel, thread.groups[group.tree], group)
         self.vet_attach(group, group.tree, thread, whole=whole)
         if not task.alive:
             return
         for each in _by_set(task) if whole else [thread]:
             self._move(each, group)
+        self._kernel.signals.arrive()
 
     def _thread(self, number: int) -> Thread | None:
         task = self._kernel.tasks.get(number)
@@ -231,8 +247,6 @@ class Processes:
             # In this order, so that a group above both counts one more for a moment, and has it in its peak.
             pids.charge(group, 1)
             pids.charge(source, -1)
-        if "freezer" in group.tree.controllers and group.tree.version == 1 and not others.is_frozen_v1(group):
-            self.deliver(group)
 
 
 def _by_set(task: Task) -> list[Thread]:

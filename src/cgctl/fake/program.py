@@ -65,7 +65,7 @@ class ProgramTask(Task):
     """
 
     __slots__ = (
-        *("_program", "_stdin", "_steps", "_streams", "_waits"),
+        *("_program", "_stdin", "_steps", "_streams", "_thrown", "_waits"),
         *("args", "cwd", "env", "hostname", "stderr", "stdout"),
     )
 
@@ -80,6 +80,7 @@ class ProgramTask(Task):
         self._program: Program | None = None
         self._steps: Generator[Any, Any, int | None] | None = None
         self._waits: Any = None
+        self._thrown: BaseException | None = None
         self._stdin: io.TextIOWrapper | None = None
 
     @property
@@ -156,8 +157,10 @@ class ProgramTask(Task):
     @property
     def ready(self) -> bool:
         """Whether it can go on now."""
-        if self.busy or self.state != "running":
+        if self.state != "running":
             return False
+        if self._thrown or self.busy:
+            return self._thrown is not None
         if isinstance(self._waits, int):
             return self.kernel.clock.now >= self._waits
         return not (isinstance(self._waits, Task) and self._waits.alive)
@@ -187,12 +190,28 @@ class ProgramTask(Task):
             self._steps = result if isinstance(result, Generator) else _last(_status(result))
         assert self._steps is not None  # noqa: S101 - it has begun
         try:
-            self._waits = self._until(next(self._steps))
+            self._waits = self._until(self._next(self._steps))
         except StopIteration as end:
             self.go_on()
             return _status(end.value)
         self.go_on()
         return None
+
+    def _next(self, steps: Generator[Any, Any, int | None]) -> object:
+        thrown, self._thrown = self._thrown, None
+        return next(steps) if thrown is None else steps.throw(thrown)
+
+    def interrupt(self, handler: Callable[[int], object], number: int) -> None:
+        """Call a handler; what it raises is raised where the program waits, and what it was at is left."""
+        try:
+            handler(number)
+        except BaseException as error:
+            if self._steps is None or inspect.getgeneratorstate(self._steps) == inspect.GEN_RUNNING:
+                raise  # it is itself who has sent it
+            if self.alive:
+                self._thrown = error
+                self.kernel.clock.forget(self.threads[0])
+        self.kernel.programs.run()
 
     def _until(self, what: object) -> object:
         if isinstance(what, str | int | float) and not isinstance(what, bool):

@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 
 from cgctl.errors import errno_name
 
-__all__ = ["refusal", "refuse"]
+__all__ = ["named", "refusal", "refuse"]
 
 # What strerror(3) says, for those that the kernel's cgroup code gives.
 _TEXTS: Final = {
@@ -48,3 +48,17 @@ def refuse(number: int) -> NoReturn:
         OSError: with that errno.
     """
     raise refusal(number)
+
+
+class named:  # noqa: N801 - used as a function
+    """Give the path to an error that has none."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.filename is None and error.errno is not None:
+            raise refusal(error.errno, self.path) from None

@@ -13,6 +13,8 @@ from cgctl.units import parse_duration
 
 if TYPE_CHECKING:
     from cgctl.fake.kernel import FakeKernel
+    from cgctl.fake.namespaces import Namespace
+    from cgctl.fake.signals import Handler
     from cgctl.fake.tree import Group, Tree
 
 __all__ = ["SIGKILL", "Task", "Thread"]
@@ -113,18 +115,20 @@ class Task:
         parent: who started it; ``None``: init, which waits for it at once.
         children: processes that it started, and has not waited for.
         threads: the first is the main one.
-        state: ``running``, ``frozen``, ``zombie`` (ended, its parent has not waited for it) or ``dead``.
+        state: ``running``, ``frozen``, ``stopped``, ``zombie`` (ended, its parent has not waited for it) or ``dead``.
         status: once it has ended, its exit status; a signal's is negative.
         anon: bytes of memory that it holds, without those in swap.
         swapped: bytes of it that are in swap.
         places: the groups that were charged with them; ``None``: none.
         started: when, in ticks of the clock, all of them different.
+        namespace: its cgroup namespace: hierarchy → the group that is the root for it; ``None``: the machine's own.
     """
 
     __slots__ = (
         "anon",
         "children",
         "kernel",
+        "namespace",
         "parent",
         "pid",
         "places",
@@ -149,6 +153,7 @@ class Task:
         self.swapped = 0
         self.places: dict[Group, None] | None = None
         self.started = started
+        self.namespace: Namespace = parent.namespace if parent else None
 
     def __repr__(self) -> str:
         return f"Task({self.pid}, {self.state})"
@@ -164,10 +169,12 @@ class Task:
         return self.status is None
 
     @property
-    def state(self) -> Literal["running", "frozen", "zombie", "dead"]:
+    def state(self) -> Literal["running", "frozen", "stopped", "zombie", "dead"]:
         """Whether it runs."""
         if self.alive:
-            return "frozen" if self.kernel.processes.is_frozen(self.threads[0]) else "running"
+            if self.kernel.processes.is_frozen(self.threads[0]):
+                return "frozen"
+            return "stopped" if self.kernel.signals.is_stopped(self) else "running"
         return "zombie" if self.zombie else "dead"
 
     def fork(self) -> Task:
@@ -231,9 +238,34 @@ class Task:
         """Receive so much: :meth:`send`."""
         network.move(self, "rx", size, packets)
 
+    def unshare(self) -> None:
+        """Have it in a cgroup namespace of its own, whose root is where it is (``CLONE_NEWCGROUP``).
+
+        Raises:
+            OSError: ``EPERM``: it is an ordinary user's; ``ESRCH``: it has ended.
+        """
+        self.kernel.processes.unshare(self)
+
     def exit(self, status: int = 0) -> None:
         """End."""
         self.kernel.processes.end(self, status)
+
+    def on_signal(self, number: int, handler: Handler) -> None:
+        """Say what it does with a signal, as ``signal.signal`` does.
+
+        Args:
+            number: such as ``signal.SIGTERM``.
+            handler: is called with the number; or ``SIG_IGN``; or ``SIG_DFL``, as ``None``. What it raises is raised
+                where a program waits, as Python does; of a process that runs none, who has sent the signal gets it.
+
+        Raises:
+            SpecError: there is no such signal, or it cannot be caught.
+        """
+        self.kernel.signals.handle(self, number, handler)
+
+    def interrupt(self, handler: Callable[[int], object], number: int) -> None:
+        """Have it do what it does with a signal."""
+        handler(number)
 
     def ended(self) -> None:
         """Take note of its end, whoever brought that about."""

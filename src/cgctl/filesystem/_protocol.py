@@ -122,6 +122,9 @@ class Filesystem(Remover, Protocol):
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
 
+    def idle(self) -> bool:
+        """Tell whether nothing is going to happen by itself any more, as in memory: who waits would do so for ever."""
+
     def watch(self, path: str) -> Watch:
         """Open a file that answers each descriptor for itself."""
 

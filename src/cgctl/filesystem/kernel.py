@@ -189,6 +189,10 @@ class KernelFilesystem:
         """Sleep."""
         time.sleep(seconds)
 
+    def idle(self) -> bool:
+        """Tell that something may always happen."""
+        return False
+
     def getxattr(self, path: str, name: str) -> bytes | None:
         """Return an extended attribute of a group; ``None`` where there is none."""
         fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)

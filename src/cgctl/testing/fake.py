@@ -36,6 +36,7 @@ class FakeSystem(System):
         disks: block devices that are there, as ``"8:0"``; or each with its speed, in bytes a second:
             ``{"8:0": "100M"}``.
         named: v1 hierarchies without controllers, such as ``"systemd"``.
+        nsdelegate: whether v2 is mounted so that a cgroup namespace (``task.unshare()``) bounds what may be done in it.
         user: who uses it. An ordinary user is in a v2 group that is his, with all controllers (``/user``), as under a
             manager of his own, and is refused what he would be elsewhere; in v1 nothing is his. ``kernel.owners.user``
             is who it is just now.
@@ -60,6 +61,7 @@ class FakeSystem(System):
         swap: int | str = 0,
         disks: Iterable[str] | Mapping[str, int | str] = ("8:0",),
         named: Iterable[str] = (),
+        nsdelegate: bool = False,
         user: int = 0,
     ) -> None:
         fake = FakeKernel(
@@ -71,6 +73,7 @@ class FakeSystem(System):
             swap=swap,
             disks=disks,
             named=named,
+            nsdelegate=nsdelegate,
             caller=os.getpid(),
         )
         if user:

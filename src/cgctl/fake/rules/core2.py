@@ -208,6 +208,7 @@ def _set_freeze(group: Group, text: str) -> str:
     group.values["cgroup.freeze"] = wanted
     if wanted != before:
         group.kernel.notify()
+        group.kernel.signals.arrive()
     return wanted
 
 

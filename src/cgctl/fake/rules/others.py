@@ -38,10 +38,7 @@ def _set_state(group: Group, text: str) -> str:
         refuse(EINVAL)
     group.values["freezer.state"] = f"{wanted}\n"
     if wanted == "THAWED":
-        # Signals that came while they were frozen are delivered now.
-        for each in group.below():
-            if not is_frozen_v1(each):
-                group.kernel.processes.deliver(each)
+        group.kernel.signals.arrive()
     return f"{wanted}\n"
 
 

@@ -92,6 +92,13 @@ class Clock:
         end = _NEVER if time is None else self.now + parse_duration(time, "time") * _NSEC_IN_USEC
         return self._advance(end, happened)
 
+    def is_idle(self) -> bool:
+        """Tell whether nothing is to happen any more, however much time passes."""
+        if self._advancing:
+            return False
+        self._settle(Repetitions())
+        return all(math.isinf(engine.due()) for engine in self._engines) and self._kernel.programs.due(_NEVER) == _NEVER
+
     def _advance(self, end: int, happened: Callable[[], bool]) -> bool:
         if self._advancing:
             msg = "time cannot be let pass while the clock is advancing: let what is called return first"

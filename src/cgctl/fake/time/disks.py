@@ -107,7 +107,7 @@ class Disks:
         self.flows = [
             self._flow(thread, work, thread.groups)
             for thread in clock.busy
-            if isinstance(work := thread.head, Transfer) and not self._kernel.processes.is_frozen(thread)
+            if isinstance(work := thread.head, Transfer) and not self._kernel.processes.is_halted(thread)
         ]
         self.flows += [self._flow(None, work, groups) for due, work, groups in self._dirty if due <= clock.now]
         if self.flows:

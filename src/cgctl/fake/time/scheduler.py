@@ -227,7 +227,7 @@ def _place(thread: Thread) -> Place:
     line = _line(thread)
     accounts = [group.bandwidth for group in line if group.bandwidth and group.bandwidth.quota]
     return Place(
-        frozen=kernel.processes.is_frozen(thread),
+        frozen=kernel.processes.is_halted(thread),
         counted=_counted(thread),
         line=line,
         cpus=_processors(thread) & frozenset(range(kernel.cpus)),
