@@ -32,7 +32,7 @@ LAYERS = (
         "guarding",
         "joined",
     ),
-    ("delegating", "peaks", "events"),
+    ("delegating", "peaks", "events", "sampling"),
     ("killing", "freezing"),
     ("reading", "members"),
     ("gathering",),

@@ -24,6 +24,7 @@ import growth
 import pairs
 import peers
 import processes
+import samples
 from measuring import Result, machine
 
 BASELINE = Path(__file__).parent.parent / "baseline.json"
@@ -35,6 +36,7 @@ def cases(arguments: argparse.Namespace) -> Iterator[Result]:
     """Measure all pairs."""
     yield from pairs.lives(arguments.rounds)
     yield from pairs.changes(arguments.rounds)
+    yield from samples.samples(arguments.rounds)
     yield from pairs.listing(max(3, arguments.rounds // 20), arguments.groups)
 
 

@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from cgctl.plan import Plan
     from cgctl.rootfs import Rootfs
     from cgctl.runner import Completed, popen, run
+    from cgctl.sampling import IoRates, NetRates, Sample, Sampler
     from cgctl.system import System
     from cgctl.units import MAX
 
@@ -115,6 +116,7 @@ __all__ = [
     "IoCostQos",
     "IoDevice",
     "IoMax",
+    "IoRates",
     "IoStats",
     "LaunchError",
     "Limits",
@@ -127,6 +129,7 @@ __all__ = [
     "Mount",
     "Namespace",
     "Net",
+    "NetRates",
     "NetStats",
     "OutOfMemoryError",
     "Partition",
@@ -141,6 +144,8 @@ __all__ = [
     "Rdma",
     "RdmaStats",
     "Rootfs",
+    "Sample",
+    "Sampler",
     "Sandbox",
     "SpecError",
     "Stats",
@@ -183,6 +188,7 @@ _NAMES = {
     "cgctl.plan": "Plan",
     "cgctl.rootfs": "Rootfs",
     "cgctl.runner": "Completed popen run",
+    "cgctl.sampling": "IoRates NetRates Sample Sampler",
     "cgctl.system": "System",
     "cgctl.units": "MAX",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from errno import EBADMSG, ENOSYS, EOPNOTSUPP, EPERM
 from typing import Any, Final
 
@@ -15,7 +15,17 @@ from cgctl.layout import Layout
 from cgctl.plan import GONE, Place
 from cgctl.plan.remembering import remembered
 
-__all__ = ["Places", "Reading", "Table", "absent", "gather", "require", "settings_table", "statistics_table"]
+__all__ = [
+    "Places",
+    "Reading",
+    "Table",
+    "absent",
+    "gather",
+    "narrowed",
+    "require",
+    "settings_table",
+    "statistics_table",
+]
 
 Places = Mapping[str, Place]
 """Hierarchy label → the group's place in it, for hierarchies in which it is."""
@@ -67,6 +77,16 @@ def statistics_table(layout: Layout, labels: tuple[str, ...], names: tuple[str, 
         sides = [(row, _side_in(row, layout, labels)) for row in controller.readings]
         found.append((controller, [_reading(layout, row, *side) for row, side in sides if side]))
     return _table(found)
+
+
+def narrowed(table: Table, wanted: Mapping[str, Collection[str]]) -> Table:
+    """Return as much of a table as it takes for some attributes of each controller."""
+    return _table(
+        [
+            (controller, [reading for reading in readings if reading.attribute in wanted[controller.name]])
+            for controller, readings in table.controllers
+        ]
+    )
 
 
 @remembered

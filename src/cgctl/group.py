@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cgctl.launch.process import Process
     from cgctl.peaks import Peak
     from cgctl.runner import Completed, LaunchKeywords, RunKeywords
+    from cgctl.sampling import Sampler
 
 __all__ = ["Group", "current"]
 
@@ -511,6 +512,42 @@ class Group:
         system = self.system
         places = self.address.require()
         return Events(system.filesystem, system.layout, places, kinds, threshold, name=self.name, timeout=limit)
+
+    def sampler(
+        self, *controllers: str, interval: float | str = "100ms", timeout: float | str | None = None
+    ) -> Sampler:
+        """Look at what the group uses again and again, with its files open all the time.
+
+        ::
+
+            with group.sampler("cpu", "memory", interval="100ms", timeout="1m") as sampler:
+                for sample in sampler:
+                    print(sample.time, sample.cpu, sample.memory)
+
+        The iteration ends after *timeout*, or when the group is removed.
+
+        Args:
+            *controllers: what is read: controllers, or just some of what they tell, such as ``"memory.current"``, which
+                is quicker; by default ``cpu``, ``memory``, ``pids`` and ``io``.
+            interval: from one sample to the next: seconds, or a string such as ``"100ms"``.
+            timeout: for how long in all; by default for ever.
+
+        Raises:
+            SpecError: an argument is nonsense.
+            GroupNotFoundError: the group is not there.
+        """
+        from cgctl.sampling import Sampler  # noqa: PLC0415 - for the few who sample
+
+        system = self.system
+        return Sampler(
+            system.filesystem,
+            system.layout,
+            self.address.require(),
+            controllers,
+            interval=interval,
+            timeout=timeout,
+            name=self.name,
+        )
 
     def reclaim(self, size: int | str, *, swappiness: int | str | None = None) -> None:
         """Have the kernel take memory back from the group, proactively (``memory.reclaim``, since 5.19).

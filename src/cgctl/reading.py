@@ -11,13 +11,13 @@ import attrs
 from cgctl.controllers import CONTROLLERS, PRESENCE, Controller, Limits, Side, Stats
 from cgctl.errors import SpecError
 from cgctl.filesystem import Filesystem, is_there
-from cgctl.gathering import File, Places, Reading, absent, gather, require, settings_table, statistics_table
+from cgctl.gathering import File, Places, Reading, Table, absent, gather, require, settings_table, statistics_table
 from cgctl.layout import UNIFIED, Layout
 from cgctl.names import parse_file
 from cgctl.plan import Place
 from cgctl.plan.remembering import remembered, shared
 
-__all__ = ["controllers_in", "find_file", "read_limits", "read_stats"]
+__all__ = ["controllers_in", "decoded", "find_file", "read_limits", "read_stats"]
 
 _NONE: Final[Mapping[str, str]] = {}
 
@@ -102,7 +102,12 @@ def read_stats(filesystem: Filesystem, layout: Layout, places: Places, names: It
             msg = f"stats({name!r}): there is no such controller; cgctl has {', '.join(CONTROLLERS)}"
             raise SpecError(msg)
     table = statistics_table(layout, tuple(places), wanted or tuple(CONTROLLERS))
-    reader = _Reader(filesystem, places, gather(filesystem, places, table))
+    return decoded(filesystem, places, table, gather(filesystem, places, table))
+
+
+def decoded(filesystem: Filesystem, places: Places, table: Table, answers: dict[File, bytes | int]) -> Stats:
+    """Return what was told, by the files of a table and what each has answered."""
+    reader = _Reader(filesystem, places, answers)
     told = {controller.name: reader.read(controller, readings) for controller, readings in table.controllers}
     if not any(told.values()):
         # Nothing at all: either the group has none of these controllers, or it has gone.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from errno import EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EIO, ENODEV, ENOENT, EOPNOTSUPP, ESRCH
 from types import MappingProxyType
@@ -13,7 +13,7 @@ import pytest
 
 from cgctl.controllers import Cpu, Io, Memory
 from cgctl.errors import GroupExistsError, GroupNotFoundError, StepError, UnsupportedError
-from cgctl.filesystem import Filesystem, Lock, Notifier, Watch, execute, read_all, remove_tree, satisfy
+from cgctl.filesystem import Filesystem, Lock, Notifier, Series, Watch, execute, read_all, remove_tree, satisfy
 from cgctl.filesystem.execute import attempt
 from cgctl.layout import Layout
 from cgctl.plan import Chown, Mkdir, Plan, Retry, Rmdir, Signal, Step, Write
@@ -102,6 +102,10 @@ class Recorder:
     def watch(self, path: str) -> Watch:
         """Refuse: there is nothing to watch."""
         raise OSError(ENOENT, "not there", path)
+
+    def series(self, directory: str, names: Sequence[str]) -> Series:
+        """Refuse: there is nothing to read again."""
+        raise OSError(ENOENT, "not there", directory, len(names))
 
     def notifier(self) -> Notifier:
         """Refuse: nothing happens here."""

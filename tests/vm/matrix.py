@@ -16,6 +16,7 @@ ROWS = (
     "tests/kernel/test_partitions.py",
     "tests/kernel/test_perf_event.py",
     "tests/kernel/test_readings.py",
+    "tests/kernel/test_sampling.py",
     "tests/kernel/test_settings.py",
 )
 NET = ("tests/kernel/test_net.py",)

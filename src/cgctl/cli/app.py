@@ -23,6 +23,7 @@ from cgctl.cli.namespaces import ns
 from cgctl.cli.output import complain
 from cgctl.cli.rootfs import rootfs
 from cgctl.cli.run import FAILED, run
+from cgctl.cli.top import top
 
 __all__ = ["cli", "execute"]
 
@@ -40,7 +41,7 @@ def cli() -> None:
     """
 
 
-_LOOKING = (tree, stat, events, ns)
+_LOOKING = (tree, stat, top, events, ns)
 _CHANGING = (set_limits, create, rm, kill, freeze, thaw, add)
 for _command in (run, *_LOOKING, *_CHANGING, plan, enter, rootfs, doctor):
     cli.add_command(_command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from errno import E2BIG, EINVAL, EISDIR, ENODATA, ENOENT, ENOTDIR, ESRCH
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ from cgctl.fake.parse import written
 from cgctl.fake.refusal import named, refuse
 from cgctl.fake.rules import INHERITED, READ, WRITE, cpuset, devices
 from cgctl.fake.tree import Group, Tree
-from cgctl.fake.watching import OpenFile
+from cgctl.fake.watching import OpenFile, OpenFiles
 from cgctl.filesystem import Lock
 from cgctl.marks import CONTROL
 
@@ -199,6 +199,11 @@ class MemoryFilesystem:
                 msg = "files would be watched for ever: nothing is to happen on the machine in memory; give a timeout"
                 raise RuntimeError(msg)
             return watching.poll(files)
+
+    def series(self, directory: str, names: Sequence[str]) -> OpenFiles:
+        """Open files of a group, to be read together again and again."""
+        with self._kernel.mutex, named(directory):
+            return OpenFiles(self._kernel, directory, names)
 
     def notifier(self) -> Notifier:
         """Make something that waits for what happens to groups."""

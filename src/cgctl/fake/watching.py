@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from errno import EBUSY, ENODEV
+from errno import EBUSY, EINVAL, ENODEV, ENOENT
 from typing import TYPE_CHECKING, Final
 
 from cgctl.fake.memory.counters import SINCE_RESET, USE_OF_PEAK
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cgctl.fake.time.triggers import Trigger
     from cgctl.fake.tree import Group
 
-__all__ = ["OpenFile", "poll"]
+__all__ = ["OpenFile", "OpenFiles", "poll"]
 
 # Those that the kernel tells of (cgroup_file_notify): cgroup.events, memory.events.local, hugetlb.2MB.events.
 _TOLD: Final = re.compile(r".*\.events(\.local)?")
@@ -136,6 +136,44 @@ class OpenFile:
         """Take note that it was said: a trigger fires once."""
         if self._trigger:
             self._trigger.event = False
+
+
+class OpenFiles:
+    """Files of one group, opened to be read again and again.
+
+    Attributes:
+        lost: whether one that was there is gone.
+    """
+
+    def __init__(self, kernel: FakeKernel, directory: str, names: Sequence[str]) -> None:
+        self.lost = False
+        self._kernel = kernel
+        self._directory = directory
+        self._group = kernel.group_at(directory)
+        # What is not there when it is opened does not appear.
+        self._names = {name: self._answer(name) for name in names}
+
+    def read(self) -> list[bytes | int]:
+        """Return of each file the content now, or the errno."""
+        with self._kernel.mutex:
+            found = [
+                self._answer(name, gone=ENODEV) if isinstance(first, bytes) else first
+                for name, first in self._names.items()
+            ]
+            self.lost = ENODEV in found
+            return found
+
+    def close(self) -> None:
+        """Close them; again is fine."""
+        self._names = {}
+
+    def _answer(self, name: str, gone: int = ENOENT) -> bytes | int:
+        if self._group.gone:
+            return gone
+        try:
+            return self._kernel.read(f"{self._directory}/{name}")
+        except OSError as error:
+            return gone if error.errno == ENOENT else error.errno or EINVAL
 
 
 def poll(files: Sequence[OpenFile]) -> list[OpenFile]:

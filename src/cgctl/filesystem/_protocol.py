@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Filesystem", "Lock", "Notifier", "Remover", "Watch"]
+__all__ = ["Filesystem", "Lock", "Notifier", "Remover", "Series", "Watch"]
 
 
 class Lock(Protocol):
@@ -33,6 +33,22 @@ class Watch(Protocol):
 
     def close(self) -> None:
         """Close it; again is fine."""
+
+
+class Series(Protocol):
+    """Files of a group that are open, to be read all together again and again.
+
+    Attributes:
+        lost: whether one that was there is gone (``ENODEV``).
+    """
+
+    lost: bool
+
+    def read(self) -> list[bytes | int]:
+        """Return of each file the content now, or the errno; ``ENODEV`` once it is gone."""
+
+    def close(self) -> None:
+        """Close them; again is fine."""
 
 
 class Notifier(Protocol):
@@ -127,6 +143,9 @@ class Filesystem(Remover, Protocol):
 
     def watch(self, path: str) -> Watch:
         """Open a file that answers each descriptor for itself."""
+
+    def series(self, directory: str, names: Sequence[str]) -> Series:
+        """Open files of a group, to be read together again and again; those that cannot be opened answer so."""
 
     def notifier(self) -> Notifier:
         """Make something that waits for what the kernel tells of groups."""

@@ -13,7 +13,7 @@ import select
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
-from errno import EINVAL, ELOOP, ENODATA, ENOTSUP, EXDEV
+from errno import EINVAL, ELOOP, EMFILE, ENFILE, ENODATA, ENODEV, ENOENT, ENOTSUP, EXDEV
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -41,6 +41,7 @@ _FINISHED: Final = 0o7777 & ~stat.S_ISVTX
 _LOCK_SEC: Final = 1.0
 _MOUNTED_OVER: Final = "another filesystem is mounted over this part of the hierarchy"
 _NO_CGROUPS: Final = "not on a cgroup filesystem"
+_TOO_MANY: Final = frozenset({EMFILE, ENFILE})
 _UNMARKED: Final[Mapping[str, bytes]] = MappingProxyType({})
 _Result = TypeVar("_Result")
 
@@ -257,6 +258,14 @@ class KernelFilesystem:
         """Open a file that answers each descriptor for itself."""
         return OpenFile(self._open(path, os.O_RDWR))
 
+    def series(self, directory: str, names: Sequence[str]) -> OpenFiles:
+        """Open files of a group, to be read together again and again."""
+        return OpenFiles(self, directory, names)
+
+    def open_for_reading(self, path: str) -> int:
+        """Return an fd of a file for reading; the caller closes it."""
+        return self._open(path, os.O_RDONLY)
+
     def notifier(self) -> Notifier:
         """Make something that waits for what the kernel tells of groups."""
         from cgctl.filesystem.notifying import Notifier  # noqa: PLC0415 - with ctypes, for the few who wait
@@ -434,6 +443,67 @@ class OpenFile:
 
     def __del__(self) -> None:
         self.close()
+
+
+class OpenFiles:
+    """Descriptors of a group's files, which are read anew each time.
+
+    Attributes:
+        lost: whether one that was there is gone.
+    """
+
+    def __init__(self, filesystem: KernelFilesystem, directory: str, names: Sequence[str]) -> None:
+        self.lost = False
+        self._filesystem = filesystem
+        self._open: list[tuple[int, int]] = []
+        # What is attached to a group is no file of the kernel's.
+        self._attached: list[tuple[int, str]] = []
+        self._answers: list[bytes | int] = [ENOENT] * len(names)
+        for number, path in enumerate(f"{directory}/{name}" for name in names):
+            if bpf.is_attached(path):
+                self._attached.append((number, path))
+                continue
+            try:
+                self._open.append((number, filesystem.open_for_reading(path)))
+            except OSError as error:
+                if error.errno in _TOO_MANY:
+                    raise
+                self._answers[number] = error.errno or EINVAL
+
+    def read(self) -> list[bytes | int]:
+        """Return of each file the content now, or the errno."""
+        found, pread = self._answers.copy(), os.pread
+        for number, fd in self._open:
+            try:
+                data = pread(fd, _CHUNK, 0)
+                found[number] = data if len(data) < _SHORT else data + _rest_of(fd, len(data))
+            except OSError as error:
+                found[number] = error.errno or EINVAL
+                self.lost = self.lost or error.errno == ENODEV
+        for number, path in self._attached:
+            try:
+                found[number] = self._filesystem.read(path)
+            except OSError as error:
+                found[number] = error.errno or EINVAL
+        return found
+
+    def close(self) -> None:
+        """Close them; again is fine."""
+        opened, self._open = self._open, []
+        for _, fd in opened:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _rest_of(fd: int, offset: int) -> bytes:
+    """Read on: long files come in pieces, of any length, and only an empty one is the end."""
+    chunks = []
+    while data := os.pread(fd, _CHUNK, offset):
+        chunks.append(data)
+        offset += len(data)
+    return b"".join(chunks)
 
 
 def _open_root(mount: Mount) -> tuple[int, int] | None:
