@@ -36,6 +36,7 @@ _ABSENT: Final = _ERRNO | errno.ENOSYS
 
 # struct seccomp_data: nr, arch, instruction_pointer, args[6].
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
+_FEW: Final = 3  # so many comparisons in a row
 _LOW: Final = 0 if sys.byteorder == "little" else 4
 
 
@@ -205,12 +206,10 @@ def _calls(profile: Profile, keep: frozenset[str], abi: Abi) -> Iterator[Item]:
     yield jump_if(Compare.GT, LAST, absent)  # x32's among them, and -1
     denied = [name for name, capabilities in DENIED.items() if not capabilities & keep]
     denied += ["flock"] if profile == "strict" else []
-    for number in sorted(number for name in denied if (number := CALLS[name][abi.column]) is not None):
-        yield jump_if(Compare.EQ, number, refused)
     here = {name: number for name in special if (number := CALLS[name][abi.column]) is not None}
-    for name, number in here.items():
-        yield jump_if(Compare.EQ, number, f"{name} {abi.column}")
-    yield jump(allowed)
+    targets = {number: refused for name in denied if (number := CALLS[name][abi.column]) is not None}
+    targets |= {number: f"{name} {abi.column}" for name, number in here.items()}
+    yield from _search(sorted(targets.items()), f"{abi.column}")
     for name in here:
         yield Label(f"{name} {abi.column}")
         yield from special[name](refused, absent)
@@ -218,6 +217,24 @@ def _calls(profile: Profile, keep: frozenset[str], abi: Abi) -> Iterator[Item]:
     for label, verdict in ((allowed, _ALLOW), (refused, _REFUSED), (absent, _ABSENT)):
         yield Label(label)
         yield leave(verdict)
+
+
+def _search(targets: list[tuple[int, str]], name: str) -> Iterator[Item]:
+    """Find a number by halves; what is not among them is allowed.
+
+    The kernel asks a filter about every number when it is installed, to know which it need not look at later: in a row
+    of comparisons that was most of what a filter costs.
+    """
+    if len(targets) <= _FEW:
+        for number, target in targets:
+            yield jump_if(Compare.EQ, number, target)
+        yield leave(_ALLOW)
+        return
+    half = len(targets) // 2
+    yield jump_if(Compare.GE, targets[half][0], f"{name}>")
+    yield from _search(targets[:half], f"{name}<")
+    yield Label(f"{name}>")
+    yield from _search(targets[half:], f"{name}>")
 
 
 Rule = Callable[[str, str], Iterator[Item]]
