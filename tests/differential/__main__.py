@@ -9,7 +9,7 @@ import sys
 import time
 
 from tests.differential.episode import EPISODE, EVERY, episode
-from tests.differential.ground import Ground, grounds
+from tests.differential.ground import HURRIED, Ground, grounds
 from tests.differential.nursery import Nursery
 from tests.differential.pair import Mismatch
 
@@ -23,7 +23,7 @@ def tell(line: str) -> None:
 def drive(ground: Ground, options: argparse.Namespace, steps: int) -> int:
     """Run episodes until enough steps were compared; return how many mismatched."""
     began, done, seed, failed = time.monotonic(), 0, options.seed, 0
-    with Nursery() as nursery, ground.entered("cgctl-d-look") as there:
+    with Nursery(hurried=HURRIED) as nursery, ground.entered("cgctl-d-look") as there:
         while done < steps and time.monotonic() - began < options.seconds:
             size = min(EPISODE, steps - done)
             try:

@@ -9,7 +9,7 @@ import attrs
 
 from cgctl.fake.tree import Group
 from tests.differential import grammar
-from tests.differential.pair import MOST_PROCESSES, UNWRITTEN, Pair
+from tests.differential.pair import MOST_PROCESSES, Pair
 from tests.differential.step import Step
 
 __all__ = ["Driver"]
@@ -66,7 +66,7 @@ class Driver:
     def write(self) -> Step:
         """Write something to a file."""
         group = self.group()
-        files = [name for name in self.pair.files(group) if not UNWRITTEN.match(name)]
+        files = self.pair.written(group)
         name = self.rng.choice(files if self.rng.random() < 0.97 else ("nosuch", "memory.foo", "cpu.max"))
         return Step("write", self._in(group, name), grammar.value(name, self.rng, self.pair.fake.disks))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import resource
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ __all__ = ["Ground", "grounds", "series"]
 
 IN_GUEST = "CGCTL_VM_KERNEL" in os.environ
 """Whether the machine is ours alone."""
+HURRIED = IN_GUEST and os.geteuid() == 0
+"""Whether that is done to it which nothing but the time shows."""
 
 
 def _layout() -> Layout:
@@ -40,8 +43,33 @@ def series() -> str:
     return ["", *(kernel for kernel in KERNELS if release(kernel) <= running)][-1]
 
 
+@functools.cache
 def _count(pattern: str) -> int:
     return len(list(Path("/sys/devices/system").glob(pattern)))
+
+
+@functools.cache
+def _disks() -> tuple[str, ...]:
+    return tuple(
+        device
+        for path in sorted(Path("/sys/block").glob("*/dev"))
+        if (device := path.read_text(encoding="utf-8").strip()) and not path.parent.name.startswith(("loop", "ram"))
+    )
+
+
+@contextlib.contextmanager
+def _hurried() -> Iterator[None]:
+    """Have a machine of ours hurry its processors' quiet states, for which each move waits."""
+    path = Path("/sys/kernel/rcu_expedited")
+    if not HURRIED:
+        yield
+        return
+    before = path.read_text(encoding="ascii")
+    path.write_text("1", encoding="ascii")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="ascii")
 
 
 @attrs.frozen
@@ -74,18 +102,13 @@ class Ground:
 
     def fake(self, *, nsdelegate: bool = False) -> FakeKernel:
         """Return a kernel in memory that has this one hierarchy, on this machine."""
-        disks = tuple(
-            device
-            for path in sorted(Path("/sys/block").glob("*/dev"))
-            if (device := path.read_text(encoding="utf-8").strip()) and not path.parent.name.startswith(("loop", "ram"))
-        )
         named = (self.label,) if self.label.startswith("name=") else ()
         fake = FakeKernel(
             [(self.hierarchy.version, named or self.hierarchy.controllers, self.root)],
             self.kernel,
             cpus=_count("cpu/cpu[0-9]*"),
             nodes=_count("node/node[0-9]*"),
-            disks=disks,
+            disks=_disks(),
             without=self.lacking,
             nsdelegate=nsdelegate,
         )
@@ -112,11 +135,12 @@ class Ground:
                     real.write(control, f"+{each}".encode())
                     added.append(each)
             enabled = tuple(each for each in real.read(control).decode().split() if each in profile(self.kernel).v2)
-        try:
+        with contextlib.ExitStack() as stack:
+            # Each is tried, and what went wrong before is still told.
+            for each in added:
+                stack.callback(real.write, control, f"-{each}".encode())
+            stack.enter_context(_hurried())
             yield self._matched(real, name, enabled)
-        finally:
-            for each in reversed(added):
-                real.write(control, f"-{each}".encode())
 
     def _matched(self, real: KernelFilesystem, name: str, enabled: tuple[str, ...]) -> Ground:
         path = f"{self.root}/{name}"

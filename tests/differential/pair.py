@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
-from errno import ENODEV
-from pathlib import Path
 
 import attrs
 
@@ -20,6 +19,7 @@ from cgctl.filesystem import Filesystem, remove_tree
 from cgctl.filesystem.kernel import KernelFilesystem
 from tests.differential.ground import Ground
 from tests.differential.nursery import Nursery, Process
+from tests.differential.reading import Opened, Reader, Sheet
 from tests.differential.step import Step, short
 
 # How long what the kernel does a moment later may take: freezing, dying, leaving.
@@ -56,12 +56,11 @@ NOT_WRITTEN = {
 """Files to which nothing random is written, and why."""
 UNWRITTEN = re.compile("|".join(NOT_WRITTEN))
 
-# v1 keeps what it once read for a second, as long as the file is open.
-_FRESH = frozenset({"cgroup.procs", "tasks"})
+# Read anew each time: v1 keeps what it once read for a second, as long as the file is open.
+_FRESH = ("cgroup.procs", "tasks")
+_REFUSED = "cgroup.procs"
+"""What v2 refuses to be read of threaded groups."""
 _CORE = ("cgroup.", "tasks")
-_MOST = 8192
-
-Reader = Callable[[Group], str]
 
 
 @attrs.frozen
@@ -88,10 +87,6 @@ def result(what: Callable[[], object]) -> str:
     except OSError as error:
         return errno_name(error.errno or 0)
     return found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else str(found)
-
-
-def _default(name: str) -> Reader:
-    return lambda group: group.get(name)
 
 
 class Pair:
@@ -123,8 +118,12 @@ class Pair:
         self.killed: set[int] = set()
         self.steps = 0
         self.log: list[Step] = []
-        self._fds: dict[Group, dict[str, int]] = {}
-        self._names: dict[object, tuple[list[str], list[tuple[str, Reader]]]] = {}
+        self._opened: dict[Group, Opened] = {}
+        self._names: dict[object, list[str]] = {}
+        self._written: dict[object, list[str]] = {}
+        self._sheets: dict[object, Sheet] = {}
+        readers = READ[self.tree.version]
+        self._fresh = {name: readers[name] for name in _FRESH} if self.tree.version == 1 else {}
 
     # --- beginning and end ------------------------------------------------------------------------------------------
 
@@ -168,19 +167,24 @@ class Pair:
         self.processes[number], self.tasks[number] = process, task
 
     def _clear(self) -> None:
-        for fds in self._fds.values():
-            for fd in fds.values():
-                os.close(fd)
-        self._fds.clear()
+        self._close([])
         # All of it is tried, whichever part fails or is interrupted.
         with contextlib.ExitStack() as stack:
             stack.callback(remove_tree, self.real, self.top, timeout=10 * PATIENCE_SEC)
+            stack.callback(self._end_the_unknown)
             for number, process in self.processes.items():
                 stack.callback(self._release, number, process)
             for directory, _, files in os.walk(self.top):
                 for file, thawed in (("cgroup.freeze", b"0"), ("freezer.state", b"THAWED")):
                     if file in files:
                         self.real.write(f"{directory}/{file}", thawed)
+
+    def _end_the_unknown(self) -> None:
+        """Kill who was born after nobody waited any longer, as in a group that may hardly run."""
+        for directory, _, _ in os.walk(self.top):
+            with contextlib.suppress(OSError):  # of a threaded group nobody is told; its root names all
+                for pid in self.real.read(f"{directory}/cgroup.procs").split():
+                    os.kill(int(pid), signal.SIGKILL)
 
     def _release(self, number: int, process: Process) -> None:
         if number < len(PROCESSES) and number not in self.killed:
@@ -250,8 +254,8 @@ class Pair:
         if process and not self._may_die_in_part(number):
             # One that v1 has frozen ends later.
             self.killed.add(number)
-            os.kill(process.pid, 9)
-            self.fake.signal(process.pid, 9)
+            os.kill(process.pid, signal.SIGKILL)
+            self.fake.signal(process.pid, signal.SIGKILL)
 
     def _may_die_in_part(self, number: int) -> bool:
         """Tell whether v1 may have some threads frozen and others not, when a signal arrives: then the others die."""
@@ -307,11 +311,11 @@ class Pair:
         groups = self.groups()
         self._close(groups)
         for group in groups:
-            path = self.path(self.relative(group))
-            self._compare_listing(step, group, path)
-            self._compare_files(step, group, path, self._known(group))
-        for number, process in self.processes.items():
-            self._compare_membership(step, number, process)
+            opened = self._open(group)
+            self._compare_listing(step, group, opened)
+            self._compare_files(step, group, opened, self._sheet(group, ""))
+        for number in self.processes:
+            self._compare_membership(step, number)
 
     def _compare_some(self, step: Step, touched: Group | None) -> None:
         """Compare the groups that there are, and the files that the step may have changed."""
@@ -323,80 +327,90 @@ class Pair:
         prefix = f"{name.split('.')[0]}." if step.verb == "write" and not name.startswith("cgroup.") else "pids."
         everything = self.tree.version == 1
         for group in groups:
-            path = self.path(self.relative(group))
-            if os.stat(path).st_nlink - 2 != len(group.children):
-                self._compare_listing(step, group, path)
-            known = self._known(group)
-            if not everything and group is not touched:
-                known = [each for each in known if each[0].startswith((prefix, *_CORE))]
-            self._compare_files(step, group, path, known)
+            opened = self._open(group)
+            if opened.children() != len(group.children):
+                self._compare_listing(step, group, opened)
+            sheet = self._sheet(group, "" if everything or group is touched else prefix)
+            self._compare_files(step, group, opened, sheet)
+
+    def _open(self, group: Group) -> Opened:
+        opened = self._opened.get(group)
+        if opened is None:
+            opened = self._opened[group] = Opened(self.path(self.relative(group)))
+        return opened
 
     def _close(self, groups: list[Group]) -> None:
         """Close the files of groups that are gone."""
-        for group in self._fds.keys() - set(groups):
-            for fd in self._fds.pop(group).values():
-                os.close(fd)
+        for group in self._opened.keys() - set(groups):
+            self._opened.pop(group).close()
 
     def files(self, group: Group) -> list[str]:
         """Return the files of a group; they are the same for all that have the same controllers."""
-        return self._looked_up(group)[0]
-
-    def _known(self, group: Group) -> list[tuple[str, Reader]]:
-        """Return those that are compared, and how they are read."""
-        return self._looked_up(group)[1]
-
-    def _looked_up(self, group: Group) -> tuple[list[str], list[tuple[str, Reader]]]:
-        key = (group.parent is None, group.controllers(), group.values.get("cgroup.pressure"))
+        key = self._kind(group)
         if key not in self._names:
-            readers = READ[self.tree.version]
-            names = sorted(group.files())
-            self._names[key] = (
-                names,
-                [
-                    (name, readers.get(name) or _default(name))
-                    for name in names
-                    if not _SKIPPED.match(name) and group.interface(name).mode & 0o444  # type: ignore[union-attr] # it has it
-                ],
-            )
+            self._names[key] = sorted(group.files())
         return self._names[key]
 
-    def _compare_listing(self, step: Step | None, group: Group, path: str) -> None:
-        directories: set[str] = set()
-        files: set[str] = set()
-        with os.scandir(path) as entries:
-            for entry in entries:
-                (directories if entry.is_dir() else files).add(entry.name)
-        self._same(step, f"groups of {path}", set(group.children), directories)
-        self._same(step, f"files of {path}", set(group.files()), files - self.ground.unknown)
+    def written(self, group: Group) -> list[str]:
+        """Return those to which something random is written."""
+        key = self._kind(group)
+        if key not in self._written:
+            self._written[key] = [name for name in self.files(group) if not UNWRITTEN.match(name)]
+        return self._written[key]
+
+    @staticmethod
+    def _kind(group: Group) -> tuple[object, ...]:
+        return group.parent is None, group.threaded, group.controllers(), group.values.get("cgroup.pressure")
+
+    def _sheet(self, group: Group, prefix: str) -> Sheet:
+        """Return what is read of a group: files whose names begin so, and the core's; of those that are compared."""
+        key = (*self._kind(group), prefix)
+        if key not in self._sheets:
+            readers = READ[self.tree.version]
+            self._sheets[key] = Sheet(
+                (
+                    (name, readers.get(name))
+                    for name in self.files(group)
+                    if name.startswith((prefix, *_CORE))
+                    and name not in self._fresh
+                    and not (group.threaded and name == _REFUSED)
+                    and not _SKIPPED.match(name)
+                    and group.interface(name).mode & 0o444  # type: ignore[union-attr] # it has it
+                ),
+                group,
+            )
+        return self._sheets[key]
+
+    def _compare_listing(self, step: Step | None, group: Group, opened: Opened) -> None:
+        directories, files = opened.listing()
+        self._same(step, f"groups of {opened.path}", set(group.children), directories)
+        self._same(step, f"files of {opened.path}", set(group.files()), files - self.ground.unknown)
 
     @staticmethod
     def _same(step: Step | None, what: str, here: set[str], there: set[str]) -> None:
         if here != there:
             raise Mismatch(step, what, str(sorted(here - there)), str(sorted(there - here)))
 
-    def _compare_files(self, step: Step | None, group: Group, path: str, known: list[tuple[str, Reader]]) -> None:
-        fds = self._fds.setdefault(group, {})
-        fresh = self.tree.version == 1
-        for name, reader in known:
-            try:
-                expected = reader(group).encode("utf-8", "surrogateescape")
-                if fresh and name in _FRESH:
-                    fd = os.open(f"{path}/{name}", os.O_RDONLY)
-                    got = os.read(fd, _MOST)
-                    os.close(fd)
-                else:
-                    fd = fds.get(name, -1)
-                    if fd < 0:
-                        fd = fds[name] = os.open(f"{path}/{name}", os.O_RDONLY)
-                    got = os.pread(fd, _MOST, 0)
-            except OSError as error:
-                if error.errno == ENODEV and name in fds:
-                    # It was gone for a while.
-                    os.close(fds.pop(name))
-            else:
-                if expected == got:
-                    continue
-            self._compare_file(step, f"{path}/{name}")
+    def _compare_files(self, step: Step | None, group: Group, opened: Opened, sheet: Sheet) -> None:
+        try:
+            alike = sheet.expected(group) == opened.read(sheet)
+        except OSError:
+            alike = False
+        if not alike:
+            for name, reader in sheet.each():
+                self._compare_one(step, group, opened, name, reader)
+        for name, reader in self._fresh.items():
+            self._compare_one(step, group, opened, name, reader)
+        if group.threaded:
+            self._compare_file(step, f"{opened.path}/{_REFUSED}")
+
+    def _compare_one(self, step: Step | None, group: Group, opened: Opened, name: str, reader: Reader) -> None:
+        try:
+            if reader(group) == opened.read_one(name, anew=name in self._fresh):
+                return
+        except OSError:
+            pass
+        self._compare_file(step, f"{opened.path}/{name}")
 
     def _compare_file(self, step: Step | None, path: str) -> None:
         """Compare as a user of both would see it, as long as it takes."""
@@ -407,10 +421,11 @@ class Pair:
                 raise Mismatch(step, path, fake, real)
             time.sleep(0.002)
 
-    def _compare_membership(self, step: Step | None, number: int, process: Process) -> None:
+    def _compare_membership(self, step: Step | None, number: int) -> None:
         label = "0::" if self.tree.version != 1 else f":{self.ground.label}:"
+        process = self.processes[number]
         for thread in self.tasks[number].threads:
-            text = Path(f"/proc/{process.pid}/task/{thread.tid}/cgroup").read_text(encoding="utf-8")
+            text = process.membership(thread.tid)
             real = next(line for line in text.splitlines() if label in line).partition(label)[2]
             fake = thread.groups[self.tree].path
             if fake != real:

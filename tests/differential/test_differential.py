@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
+import time
 
 import pytest
 
 from tests.differential.episode import EPISODE, episode
-from tests.differential.ground import Ground, grounds
+from tests.differential.ground import HURRIED, Ground, grounds
 from tests.differential.nursery import Nursery
+from tests.differential.pair import Pair
+from tests.differential.step import Step
 from tests.kernel import lacks
 from tests.leaks import PREFIX
 
@@ -21,6 +25,9 @@ SEED = int(os.environ.get("CGCTL_DIFFERENTIAL_SEED", secrets.randbelow(1 << 30))
 _FEW, _MANY = 800, 20_000
 _SHARE = 2500
 """Steps of one test: more say for too long nothing."""
+
+_CPUSET = ("cpuset.cpus", "cpuset.mems")
+_MOVED = Step("write", "a/cgroup.procs", "PIDd")
 
 _GROUNDS = grounds()
 
@@ -39,7 +46,7 @@ def _run(ground: Ground, steps: int, share: int | None = None) -> str:
     each = -(-steps // (len(_GROUNDS) * (_shares(steps) if share is not None else 1)))
     episodes = -(-each // EPISODE)
     first = SEED + (share or 0) * episodes
-    with Nursery() as nursery, ground.entered(f"{PREFIX}look") as there:
+    with Nursery(hurried=HURRIED) as nursery, ground.entered(f"{PREFIX}look") as there:
         for number in range(episodes):
             episode(there, nursery, f"{PREFIX}d", first + number, min(EPISODE, each - number * EPISODE))
     return f"{ground.kernel} {ground.label}: {each} steps, seeds {first} to {first + episodes - 1}"
@@ -64,3 +71,24 @@ def test_both_answer_and_read_the_same(ground: Ground, share: int, capsys: pytes
 def test_for_long(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
     """The same, for longer; the seeds are printed."""
     _tell(capsys, _run(ground, STEPS or _MANY))
+
+
+@_EACH
+def test_nobody_is_left_whom_nobody_waited_for(ground: Ground) -> None:
+    """A child that is born after its birth was given up is ended with the rest, and the group goes."""
+    lacks.require("host")
+    with Nursery(hurried=HURRIED) as nursery, ground.entered(f"{PREFIX}look") as there:
+        pair = Pair(there, f"{PREFIX}d", nursery)
+        with pair.made():
+            pair.do(Step("mkdir", "a"))
+            for step in (*(Step("write", f"{at}{name}", "0") for at in ("", "a/") for name in _CPUSET), _MOVED):
+                pair.do(step)
+            procs, parent = f"{pair.top}/a/cgroup.procs", pair.processes[0].pid
+            assert pair.real.read(procs).split() == [b"%d" % parent]
+            os.kill(parent, signal.SIGUSR1)
+            deadline = time.monotonic() + 30
+            while len(pair.real.read(procs).split()) < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+
+        assert not os.path.exists(pair.top)

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from tests.differential.driver import Driver
 from tests.differential.episode import EVERY
-from tests.differential.ground import Ground, grounds
+from tests.differential.ground import HURRIED, Ground, grounds
 from tests.differential.nursery import Nursery
 from tests.differential.pair import Pair
 from tests.kernel import lacks
@@ -92,7 +92,7 @@ class Machine(RuleBasedStateMachine):
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[Nursery]:
     """Where the processes come from."""
-    with Nursery() as made:
+    with Nursery(hurried=HURRIED) as made:
         yield made
 
 
