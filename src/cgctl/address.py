@@ -75,9 +75,10 @@ class Address:
         found = {}
         parts = (*self.base.parts, *self.parts)
         exists, way = self.system.filesystem.exists, "".join(f"/{part}" for part in parts)
-        for hierarchy in self._hierarchies():
-            directory = self.base.directories[hierarchy.label]
-            if exists(f"{directory}{way}"):
+        directories = self.base.directories
+        for hierarchy in self.system.layout.hierarchies:
+            directory = directories.get(hierarchy.label)
+            if directory is not None and not hierarchy.name and exists(directory + way):
                 found[hierarchy.label] = Place(hierarchy=hierarchy, base=directory, parts=parts)
         return found
 

@@ -13,7 +13,7 @@ from cgctl.address import Address
 from cgctl.errors import GroupNotFoundError
 from cgctl.filesystem import Filesystem, Lock
 from cgctl.layout import UNIFIED
-from cgctl.marks import CONTROL, OWNER
+from cgctl.marks import CONTROL, OWNER, SUPERVISOR
 from cgctl.owner.ending import Remains, end, remove_way, settle
 from cgctl.owner.mark import EPHEMERAL, LASTING, WAY, Mark, has_ended, own
 from cgctl.owner.orphans import sweep
@@ -176,7 +176,10 @@ def remove_above(address: Address, *, undo: bool) -> None:
     """
     filesystem, base = address.system.filesystem, address.base.directories.get(UNIFIED)
     if undo and base:
-        settle(filesystem, "/".join((base, *address.base.parts, *address.parts[:-1])))
+        directly = "/".join((base, *address.base.parts, *address.parts[:-1]))
+        # Mostly nobody had to be moved out of the way; to look costs less than to try.
+        if filesystem.exists(f"{directly}/{SUPERVISOR}"):
+            settle(filesystem, directly)
     for directory in above(address):
         if remove_way(filesystem, directory) and base and directory.startswith(f"{base}/"):
             settle(filesystem, directory.rpartition("/")[0])

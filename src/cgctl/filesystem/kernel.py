@@ -158,10 +158,10 @@ class KernelFilesystem:
 
     def exists(self, path: str) -> bool:
         """Tell whether a group is there."""
-        root, _, relative = found = self._find(path)
+        root, device, relative = self._find(path)
         if os.access(relative, os.F_OK, dir_fd=root):
             return True
-        if not self._forgotten(*found[:2]):
+        if _is_root(root, device):
             return False
         root, relative = self._locate(path)
         return os.access(relative, os.F_OK, dir_fd=root)
