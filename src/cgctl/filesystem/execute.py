@@ -9,7 +9,6 @@ from cgctl import diagnose
 from cgctl.filesystem._protocol import Filesystem
 from cgctl.plan import (
     GONE,
-    Chown,
     Mkdir,
     Plan,
     Request,
@@ -125,16 +124,16 @@ def attempt(filesystem: Filesystem, step: Step) -> None:
     Raises:
         OSError: the kernel refused it, and the step knows no excuse.
     """
-    if isinstance(step, Mkdir):
+    if isinstance(step, Write):
+        _write(filesystem, step)
+    elif isinstance(step, Mkdir):
         _mkdir(filesystem, step, step.marks)
     elif isinstance(step, Rmdir):
         _retried(filesystem, lambda: _excused(lambda: filesystem.rmdir(step.path), GONE), step.retry)
     elif isinstance(step, Signal):
         _excused(lambda: filesystem.signal(step.pid, step.number), {ESRCH})
-    elif isinstance(step, Chown):
-        _excused(lambda: filesystem.chown(step.path, step.uid, step.gid), {ENOENT} if step.missing_ok else set())
     else:
-        _write(filesystem, step)
+        _excused(lambda: filesystem.chown(step.path, step.uid, step.gid), {ENOENT} if step.missing_ok else set())
 
 
 def _mkdir(filesystem: Filesystem, step: Mkdir, marks: Mapping[str, bytes]) -> None:

@@ -14,11 +14,12 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from errno import EINVAL, ELOOP, EMFILE, ENFILE, ENODATA, ENODEV, ENOENT, ENOTSUP, EXDEV
+from fcntl import LOCK_SH
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from cgctl import bpf
-from cgctl.filesystem.locking import Lock
+from cgctl.filesystem.locking import Lock, take
 from cgctl.filesystem.status import read_status
 from cgctl.mounts import STATUS, Mount, parse_mountinfo
 
@@ -125,13 +126,16 @@ class KernelFilesystem:
         above, _, name = path.rpartition("/")
         try:
             parent = self._open(above, _DIRECTORY)
-            with Lock(parent, exclusive=False, timeout=_LOCK_SEC):
+            try:
+                take(parent, LOCK_SH, _LOCK_SEC)
                 os.mkdir(name, _UNFINISHED, dir_fd=parent)
                 try:
                     _mark(name, parent, marks)
                 except BaseException:
                     os.rmdir(name, dir_fd=parent)
                     raise
+            finally:
+                os.close(parent)
         except OSError as error:
             raise _named(error, path) from None
 

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "take"]
 
 _LONGEST_PAUSE_SEC = 0.02
 
@@ -28,12 +28,12 @@ class Lock:
 
     def __init__(self, fd: int, *, exclusive: bool, timeout: float) -> None:
         self._fd = fd
-        self._operation = fcntl.LOCK_NB | (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        self._operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
         self._timeout = timeout
 
     def __enter__(self) -> bool:
         try:
-            return self._try() or self._wait()
+            return take(self._fd, self._operation, self._timeout)
         except BaseException:
             os.close(self._fd)
             raise
@@ -41,20 +41,28 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
-    def _wait(self) -> bool:
-        deadline, pause = time.monotonic() + self._timeout, 0.001
-        while time.monotonic() < deadline:
-            time.sleep(pause)
-            if self._try():
-                return True
-            pause = min(2 * pause, _LONGEST_PAUSE_SEC)
-        return False
 
-    def _try(self) -> bool:
+def take(fd: int, operation: int, timeout: float) -> bool:
+    """Lock what is open as *fd*, waiting up to *timeout* seconds; tell whether it was had. Closing it gives it up.
+
+    Args:
+        fd: what is to be locked, open for reading.
+        operation: ``LOCK_SH`` or ``LOCK_EX``.
+        timeout: for how long to wait, seconds.
+    """
+    operation |= fcntl.LOCK_NB
+    deadline, pause = None, 0.001
+    while True:
         try:
-            fcntl.flock(self._fd, self._operation)
+            fcntl.flock(fd, operation)
         except OSError as error:
             if error.errno != errno.EWOULDBLOCK:
                 raise
+        else:
+            return True
+        now = time.monotonic()
+        deadline = now + timeout if deadline is None else deadline
+        if now >= deadline:
             return False
-        return True
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SEC)
