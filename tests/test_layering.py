@@ -17,7 +17,7 @@ from cgctl.launch.program import NAME, ROOMS
 LAYERS = (
     ("__main__", "cli"),
     ("cgctl",),
-    ("testing",),
+    ("testing", "metrics"),
     (
         "group",
         "runner",

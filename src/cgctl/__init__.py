@@ -194,7 +194,7 @@ _NAMES = {
 }
 """Module → the names that are shown here."""
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
-_MODULES = frozenset({"controllers", "convert", "errors", "plan", "testing"})
+_MODULES = frozenset({"controllers", "convert", "errors", "metrics", "plan", "testing"})
 
 
 if not TYPE_CHECKING:  # a type checker is to know of no other names

@@ -13,6 +13,7 @@ ROWS = (
     "tests/kernel/test_core_files.py",
     "tests/kernel/test_events.py",
     "tests/kernel/test_every_file.py",
+    "tests/kernel/test_metrics.py",
     "tests/kernel/test_partitions.py",
     "tests/kernel/test_perf_event.py",
     "tests/kernel/test_readings.py",
