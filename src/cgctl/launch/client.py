@@ -11,14 +11,10 @@ import errno
 import itertools
 import marshal
 import os
-import select
-import signal
 import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn, TypeAlias
 
 from cgctl.errors import LaunchError
@@ -27,27 +23,16 @@ from cgctl.launch.caller import identity, inherited
 from cgctl.launch.children import LATE_TIMEOUT_SEC, Deadline, abandon, abandoned, collect, forget, launch_step, reap
 from cgctl.launch.helper.cleanup import Guarded
 from cgctl.launch.obstacles import of_namespaces
-from cgctl.launch.program import BOOT, NAME, pack
 from cgctl.launch.spawn import Spawn, Spawned, encode, hint
+from cgctl.launch.starting import START, start_helper
+from cgctl.launch.wire import ASK, INLINE, HelperLostError, end_child, memfd, receive, send
 
 __all__ = ["Helper", "Home", "helper", "helpers", "release"]
 
 Home: TypeAlias = Callable[[], Sequence[int]]
 """Opens the ``cgroup.procs`` that a new helper shall move to, for writing; they are closed for it."""
 
-_PROGRAM = pack()
-
-_ASK = "ask the launch helper"
-_START = "start the launch helper"
-_INLINE = 32 << 10  # larger jobs travel in a memfd
-_MAX_FDS = 253  # that one message can carry
-_FEWEST_MADE_FDS = 2
-_MADE_FDS = 5  # at most, that come with the news of a child
 _SEND_TIMEOUT_SEC = 10.0
-
-
-class _HelperLostError(Exception):
-    """The helper ended before it answered."""
 
 
 # --- what is still to be cleaned up ----------------------------------------------------------------------------------
@@ -81,7 +66,7 @@ def _give_up(reply: socket.socket) -> None:
     """
     answer = None
     with suppress(LaunchError):
-        answer = _receive(reply)
+        answer = receive(reply)
     reply.close()
     if answer is not None and answer[1]:
         pidfd, *others = answer[1]
@@ -111,9 +96,9 @@ class Helper:
         self._owner = os.getpid()
         self._guarded: dict[int, Guarded] = {}
         self._serving = True
-        with launch_step(_START):
+        with launch_step(START):
             self._identity = identity()
-            self.pid, self._pidfd, self._channel = _start(() if home is None else home())
+            self.pid, self._pidfd, self._channel = start_helper(() if home is None else home())
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         # Not before: another thread may be waiting on these.
@@ -141,11 +126,11 @@ class Helper:
         deadline = Deadline(timeout)
         try:
             made = self.make(request, deadline)
-        except _HelperLostError:
+        except HelperLostError:
             try:
                 made = helper(self.home).make(request, deadline)
-            except _HelperLostError as error:
-                raise LaunchError(_ASK, errno.ECONNRESET, hint="it ended, and so did the next one") from error
+            except HelperLostError as error:
+                raise LaunchError(ASK, errno.ECONNRESET, hint="it ended, and so did the next one") from error
         return made.await_exec(request.sandbox, deadline)
 
     def guard(self, mark: bytes, directories: Sequence[str], above: Sequence[str] = ()) -> int:
@@ -173,13 +158,13 @@ class Helper:
         _guards[token] = self
         try:
             self._send(("guard", token, *guarded), (), Deadline(_SEND_TIMEOUT_SEC))
-        except _HelperLostError:
+        except HelperLostError:
             helper(self.home).adopt(token, guarded)
 
     def disown(self, token: int) -> None:
         """Guard them no longer."""
         self._guarded.pop(token, None)
-        with suppress(_HelperLostError):
+        with suppress(HelperLostError):
             self._send(("release", token), (), Deadline(_SEND_TIMEOUT_SEC))
 
     def ours(self) -> bool:
@@ -199,7 +184,7 @@ class Helper:
         self._serving = False
         try:
             self._send(("retire",), (), Deadline(_SEND_TIMEOUT_SEC))
-        except _HelperLostError:
+        except HelperLostError:
             for token, guarded in tuple(self._guarded.items()):
                 successor.adopt(token, guarded)
         _retired.append(self)
@@ -214,12 +199,12 @@ class Helper:
         """Ask for a child.
 
         Raises:
-            _HelperLostError: another helper must be asked.
+            HelperLostError: another helper must be asked.
             LaunchError: it could not be made.
         """
         if not self._serving or not self.ours():
-            raise _HelperLostError
-        with launch_step(_ASK):
+            raise HelperLostError
+        with launch_step(ASK):
             reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 try:
@@ -234,7 +219,7 @@ class Helper:
         sandbox = request.sandbox
         wanted = {"status": sandbox.init, "go": sandbox.waits, "console": sandbox.tty} if sandbox else {}
         if len(rest) != sum(wanted.values()):
-            _disown(answer[1], fds)
+            end_child(answer[1], fds)
         others = iter(rest)
         return Made(answer[1], pidfd, report, **{name: next(others) if has else None for name, has in wanted.items()})
 
@@ -245,8 +230,8 @@ class Helper:
             body, wanted = encode(request, inherited(cwd))
             fds = [reply, *wanted]
             data = marshal.dumps(body)
-            if len(data) > _INLINE:
-                big = _memfd(data)
+            if len(data) > INLINE:
+                big = memfd(data)
                 fds.append(big)
             self._send(("spawn", body if big is None else None, len(fds), len(data)), fds, deadline)
         finally:
@@ -256,9 +241,7 @@ class Helper:
 
     def _answer(self, reply: socket.socket, deadline: Deadline) -> tuple[Any, list[int]]:
         try:
-            answer = (
-                _receive(reply) if deadline.wait(reply.fileno(), self._pidfd) else self._time_out("does not answer")
-            )
+            answer = receive(reply) if deadline.wait(reply.fileno(), self._pidfd) else self._time_out("does not answer")
         except BlockingIOError as error:  # it was not the answer that made the wait end
             reply.close()
             raise self._lost() from error
@@ -272,40 +255,27 @@ class Helper:
         if answer is None:
             if Deadline(LATE_TIMEOUT_SEC).wait(self._pidfd):
                 raise self._lost()
-            raise LaunchError(_ASK, errno.EPROTO, hint="it did not understand the request")
+            raise LaunchError(ASK, errno.EPROTO, hint="it did not understand the request")
         return answer
 
     def _send(self, message: tuple[Any, ...], fds: Sequence[int], deadline: Deadline) -> None:
-        if len(fds) > _MAX_FDS:
-            too_many = f"{len(fds)} descriptors, and one request can carry {_MAX_FDS}"
-            raise LaunchError(_ASK, errno.EMFILE, hint=too_many)
-        data = marshal.dumps(message)
-        rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if fds else []
-        while True:
-            try:
-                self._channel.sendmsg([data], ancillary, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-            except BlockingIOError:
-                if not deadline.wait(self._channel.fileno(), events=select.POLLOUT):
-                    self._time_out("takes no request")
-            except OSError as error:
-                # Closed at its end; or at ours, in a process that was forked meanwhile.
-                if isinstance(error, ConnectionError) or self._channel.fileno() < 0:
-                    raise self._lost() from error
-                why = "a descriptor that the program is to have is closed" if error.errno == errno.EBADF else ""
-                raise LaunchError(_ASK, error.errno or errno.EIO, hint=why) from error
-            else:
-                return
+        try:
+            send(self._channel, message, fds, deadline)
+        except HelperLostError:
+            self._serving = False
+            raise
+        except TimeoutError:
+            self._time_out("takes no request")
 
     def _time_out(self, what: str) -> NoReturn:
-        raise timed_out(_ASK, f"it (pid {self.pid}) {what}; is it stopped?")
+        raise timed_out(ASK, f"it (pid {self.pid}) {what}; is it stopped?")
 
     def _dead(self) -> bool:
         return bool(Deadline(0).wait(self._pidfd))
 
-    def _lost(self) -> _HelperLostError:
+    def _lost(self) -> HelperLostError:
         self._serving = False
-        return _HelperLostError()
+        return HelperLostError()
 
 
 def helper(home: Home | None = None) -> Helper:
@@ -366,91 +336,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _start(home: Sequence[int]) -> tuple[int, int, socket.socket]:
-    """Start the helper: its pid, its pidfd, and the socket to it. Closes *home*."""
-    if not sys.executable or getattr(sys, "frozen", False):
-        raise LaunchError(_START, errno.ENOENT, hint="sys.executable names no Python interpreter")
-    temporary = [*home]
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        with theirs:
-            program = _memfd(_PROGRAM)
-            temporary.append(program)
-            caller = os.pidfd_open(os.getpid())
-            temporary.append(caller)
-            fds = (program, theirs.fileno(), caller, *home)
-            # Without preexec_fn threads are no danger; in our session it leaves the payload our terminal.
-            with _all_blocked():
-                process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", BOOT, NAME, *map(str, fds)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=fds,
-                )
-            process.returncode = 0  # we wait for it ourselves; without this, Popen would complain that nobody did
-            return process.pid, os.pidfd_open(process.pid), ours
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        for fd in temporary:
-            os.close(fd)
-
-
-@contextmanager
-def _all_blocked() -> Iterator[None]:
-    """Let a process be started that no ^C can end before it has come to ignore it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-# --- messages -------------------------------------------------------------------------------------------------------
-
-
-def _memfd(data: bytes) -> int:
-    fd = os.memfd_create("cgctl", os.MFD_CLOEXEC)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.lseek(fd, 0, os.SEEK_SET)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _receive(reply: socket.socket) -> tuple[Any, list[int]] | None:
-    """Read the helper's answer and the descriptors that came along; ``None`` if there will be none.
-
-    Raises:
-        BlockingIOError: there is none yet.
-        LaunchError: the descriptors did not fit into this process.
-    """
-    flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
-    data, ancillary, _, _ = reply.recvmsg(4096, socket.CMSG_SPACE(4 * _MADE_FDS), flags)
-    fds = [fd for _, _, rights in ancillary for fd in memoryview(rights).cast("i")]
-    if not data:
-        return None
-    answer = marshal.loads(data)  # noqa: S302 - from the helper, not from what runs in a group
-    if answer[0] == "made" and len(fds) < _FEWEST_MADE_FDS:
-        _disown(answer[1], fds)
-    return answer, fds
-
-
-def _disown(pid: int, fds: Sequence[int]) -> NoReturn:
-    """End a child whose descriptors did not all fit into this process."""
-    for fd in fds:
-        os.close(fd)
-    os.kill(pid, signal.SIGKILL)  # our own child, not waited for: the number is no other's
-    os.waitpid(pid, 0)
-    raise LaunchError(_ASK, errno.EMFILE, hint="raise RLIMIT_NOFILE, or close descriptors")
 
 
 def _refused(number: int, step: str, request: Spawn) -> LaunchError:
