@@ -170,7 +170,7 @@ class Collector(registry.Collector):
 
     Args:
         what: the group, or the machine, of which it is those below the base.
-        limits: whether limits are told too, which takes as long again.
+        limits: whether limits are told too, which takes two thirds more time.
     """
 
     def __init__(self, what: Group | System, *, limits: bool = True) -> None:

@@ -233,7 +233,8 @@ class Sampler:
         self._markers: list[Series] = []
         self._clock: Callable[[], float] = filesystem.monotonic
         try:
-            for place in places.values():
+            read = {label for label, root, _ in table.files if not root} or {*places}
+            for place in (places[label] for label in places if label in read):
                 self._markers.append(filesystem.series(place.directory, [place.marker().rpartition("/")[2]]))
             for label, root, files in table.files:
                 place = places[label]
@@ -303,7 +304,7 @@ class Sampler:
         return answers
 
     def _require(self) -> None:
-        """Look whether it is the group that is gone, and not a controller of it; in any hierarchy is enough.
+        """Look whether it is the group that is gone, and not a controller of it, in any hierarchy that is read.
 
         Raises:
             OSError: it is.

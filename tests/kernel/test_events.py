@@ -55,6 +55,15 @@ class TestWhatIsTold:
             with ready(group.popen(payloads.SLEEPER, stdout=subprocess.PIPE)):
                 assert events.wait(PATIENCE_SEC).kind == "populated"
 
+    def test_a_program_that_is_over_before_it_is_looked(self, make: Make) -> None:
+        """Its end is told all the same, where v2 tells."""
+        group = make(pids=50)
+        if "unified" not in group.paths():
+            return
+        with group.events("empty") as events:
+            group.run(["true"])
+            assert events.wait(PATIENCE_SEC).kind == "empty"
+
     def test_out_of_memory(self, make: Make) -> None:
         """There is an OOM, somebody is killed for it, and then nobody is left."""
         lacks.require("memory")

@@ -52,6 +52,20 @@ class TestWhatIsTold:
             other.exit()
             assert kinds(events) == ["empty"]
 
+    def test_who_comes_and_goes_between_two_looks(self, system: FakeSystem) -> None:
+        """v2 tells of the end, and v1 is looked at too late."""
+        group = make(system, pids=9)
+        with group.events() as events:
+            system.kernel.spawn(group).exit()
+            assert kinds(events) == (["empty"] if "unified" in group.paths() else [])
+
+            task = system.kernel.spawn(group)
+            assert kinds(events) == ["populated"]
+            system.kernel.spawn(group).exit()
+            assert kinds(events) == []
+            task.exit()
+            assert kinds(events) == ["empty"]
+
     def test_one_of_both(self, system: FakeSystem) -> None:
         """What was not asked for is not told."""
         group = make(system, pids=9)

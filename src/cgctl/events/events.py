@@ -27,7 +27,7 @@ class Events:
 
     :meth:`cgctl.Group.events` makes these. Iterating waits for the next event, and ends when the group is removed,
     which is an event too, or when the time is over. The kernel tells that something has changed, not how often: what
-    comes and goes within milliseconds may be one event or none. What was before is no event.
+    comes and goes between two looks may be told at once. What was before is no event.
     """
 
     def __init__(

@@ -65,21 +65,25 @@ class Source(Protocol):
 
 
 class _States:
-    """Flags, whose changes are events."""
+    """Flags, whose changes are events; polled if they are of no file that tells."""
 
-    def __init__(self, read: Flags, kinds: Iterable[Kind], *, polled: bool) -> None:
-        self._read, self._kinds, self.polled = read, frozenset(kinds), polled
+    def __init__(self, read: Flags, kinds: Iterable[Kind], key: int | None = None) -> None:
+        self._read, self._kinds, self._key = read, frozenset(kinds), key
+        self.polled = key is None
         self._before = dict(read())
 
     def look(self, told: frozenset[int]) -> Iterator[Found]:
-        del told
         now = dict(self._read())
         before, self._before = self._before, now
-        for key, names in _STATES.items():
-            if key in now and now[key] != before.get(key):
-                kind = names[bool(now[key])]
-                if kind in self._kinds:
-                    yield kind, 1
+        if self._key in told and now == before and not now["populated"]:
+            # Something is over of which it was told. Who waits for the end of a program is not to miss it; was it that
+            # an empty group was frozen and thawed, then it is told once more that it is empty.
+            happened: list[Kind] = ["empty"]
+        else:
+            happened = [names[bool(now[key])] for key, names in _STATES.items() if now.get(key) != before.get(key)]
+        for kind in happened:
+            if kind in self._kinds:
+                yield kind, 1
 
 
 class _Counters:
@@ -178,8 +182,8 @@ class Sources:
             raise UnsupportedError(f"the event {kind}", f"group {self.name!r} is without the controller {controller}")
         return hierarchy, place
 
-    def _told(self, place: Place, file: str, kind: Kind) -> Callable[[], dict[str, int]]:
-        """Have a flat-keyed file tell, and return how to read it."""
+    def _told(self, place: Place, file: str, kind: Kind) -> tuple[int, Callable[[], dict[str, int]]]:
+        """Have a flat-keyed file tell, and return its number, and how to read it."""
         path = place.file(file)
         try:
             key = self.notifier.look(path)
@@ -187,7 +191,7 @@ class Sources:
             if error.errno != ENOENT or not self.filesystem.exists(place.directory):
                 raise
             raise UnsupportedError(f"the event {kind}", f"group {self.name!r} has no {file}") from error
-        return lambda: parse_flat_keyed(self.notifier.read(key).decode())
+        return key, lambda: parse_flat_keyed(self.notifier.read(key).decode())
 
     def _below(self, place: Place, file: str) -> Counts:
         """Return how to read a flat-keyed file of a group and of all below."""
@@ -209,7 +213,8 @@ class Sources:
     def _states(self, kinds: Sequence[Kind]) -> Source:
         unified = self.places.get(UNIFIED)
         if unified is not None:
-            return _States(self._told(unified, "cgroup.events", kinds[0]), kinds, polled=False)
+            key, read = self._told(unified, "cgroup.events", kinds[0])
+            return _States(read, kinds, key)
         flags: dict[str, Callable[[], bool]] = {}
         if {"populated", "empty"}.intersection(kinds):
             flags["populated"] = lambda: bool(members.tids(self.filesystem, self.places))
@@ -217,12 +222,12 @@ class Sources:
             _, freezer = self._home("freezer", "frozen")
             path = freezer.file("freezer.state")
             flags["frozen"] = lambda: self.filesystem.read(path).strip() == b"FROZEN"
-        return _States(lambda: {key: int(flag()) for key, flag in flags.items()}, kinds, polled=True)
+        return _States(lambda: {name: int(flag()) for name, flag in flags.items()}, kinds)
 
     def _memory(self, kinds: Sequence[Kind]) -> Iterator[Source]:
         hierarchy, place = self._home("memory", kinds[0])
         if hierarchy is self.layout.unified:
-            read = self._told(place, "memory.events", kinds[0])
+            _, read = self._told(place, "memory.events", kinds[0])
             wanted = {key: kind for key, kind in _MEMORY.items() if kind in kinds}
             if lacking := wanted.keys() - read().keys():
                 key = min(lacking)
@@ -252,7 +257,7 @@ class Sources:
         # Since 6.11 v2 counts where the limit is, and tells all groups above. Before, and on v1, it is the group that
         # forked, and from then on v1 tells nobody: pids_event() notifies another file.
         if is_there(self.filesystem, place.file("pids.events.local")):
-            read = self._told(place, "pids.events", "pids_max")
+            _, read = self._told(place, "pids.events", "pids_max")
             return _Counters(lambda: {"": read()}, {"max": "pids_max"}, polled=False)
         return _Counters(self._below(place, "pids.events"), {"max": "pids_max"}, polled=True)
 
