@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from cgctl import delegating, freezing, joined, killing, members
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Group", "current"]
 
+_NO_SPECS: Mapping[str, Any] = MappingProxyType({})
 _ON_EXIT = ("kill", "wait", "keep")
 _KILL_TIMEOUT = 10.0
 _FREEZE_TIMEOUT = 5.0
@@ -71,6 +72,11 @@ class Group:
 
     name: str
     specs: Mapping[str, Any]
+    _system: System | None
+    _found: Address | None = None
+    _made: Existence | None = None
+    _block: Block | None = None
+    _exist_ok: bool = False
     _parent: Group | None = None
     _absolute: bool = False
     _parts: tuple[str, ...] = ()
@@ -98,27 +104,25 @@ class Group:
         if on_exit not in _ON_EXIT:
             msg = f"on_exit={on_exit!r}: not a way to leave; give 'kill', 'wait' or 'keep'"
             raise SpecError(msg)
-        self._begin(name, parse_specs(controllers), system or (parent.system if parent else None), self._find)
+        self.name = name
+        self.specs = parse_specs(controllers)
+        self._system = system or (parent.system if parent else None)
         self._parent = parent
         self._absolute = absolute
         self._parts = parts
         self._join = join
         self._on_exit = on_exit
-        self._existence.exist_ok = exist_ok
-
-    def _begin(self, name: str, specs: Mapping[str, Any], system: System | None, where: Callable[[], Address]) -> None:
-        self.name = name
-        self.specs = specs
-        self._system = system
-        self._existence = Existence(where, specs, exist_ok=False)
-        self._block: Block | None = None
+        self._exist_ok = exist_ok
 
     @classmethod
     def at(cls, address: Address) -> Group:
         """Return the object of a group whose place is known, such as one that was found."""
         # Others' groups may have names that ours may not, so nothing is checked.
         group = cls.__new__(cls)
-        group._begin(address.name, {}, address.system, lambda: address)  # noqa: SLF001 - it is one of these
+        group.name = address.name
+        group.specs = _NO_SPECS
+        group._system = address.system  # noqa: SLF001 - it is one of these
+        group._found = address  # noqa: SLF001 - the same
         return group
 
     def __repr__(self) -> str:
@@ -136,6 +140,17 @@ class Group:
     def address(self) -> Address:
         """Where the group is, or would be as things are now."""
         return self._existence.now()
+
+    @property
+    def _existence(self) -> Existence:
+        # Made when it is asked for, as who lists ten thousand groups makes none of them; the same for all threads, and
+        # without a lock, which a fork might leave taken.
+        if self._made is None:
+            found = self._found
+            where = self._find if found is None else lambda: found
+            self.__dict__.setdefault("_made", Existence(where, self.specs, exist_ok=self._exist_ok))
+        made: Existence = self.__dict__["_made"]
+        return made
 
     def _find(self) -> Address:
         system = self.system
