@@ -152,6 +152,20 @@ class TestRemoval:
         with group.events(timeout=PATIENCE_SEC) as events, later(group.remove):
             assert [event.kind for event in events] == ["removed"]
 
+    def test_after_it_an_event_loop_has_its_peace(self, make: Make) -> None:
+        """The descriptor is ready for the removal, and then no more."""
+        group = make(pids=5)
+        with group.events() as events:
+            group.remove()
+            assert select.select([events.fileno()], [], [], PATIENCE_SEC)[0]
+            told = events.pending()
+            while not told:  # where it is polled, it was ready for that
+                told = [events.wait(PATIENCE_SEC)]
+            ready = select.select([events.fileno()], [], [], 0.15)[0]
+
+        assert [event.kind for event in told] == ["removed"]
+        assert ready == []
+
     def test_where_inotify_is_not_to_be_had(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         """A user has 128 instances; who has none looks again and again."""
         monkeypatch.setattr(notifying.Notifier, "removals", lambda *_: False)

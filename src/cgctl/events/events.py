@@ -174,6 +174,7 @@ class Events:
                 raise self._explained(error) from error
             self._waiting.append(Event(kind="removed", time=now))
             self._removed = True
+            notifier.quiet()  # or an event loop would be told without end
             return
         if len(self._waiting) > before or told:
             self._pauses = pauses()

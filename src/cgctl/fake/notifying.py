@@ -90,6 +90,10 @@ class Notifier:
         """
         raise UnsupportedError("fileno() of events", "a kernel in memory has no descriptors; call wait()")
 
+    def quiet(self) -> None:
+        """Tell nothing any more."""
+        self.close()
+
     def close(self) -> None:
         """Close all; again is fine."""
         for file in self._files.values():

@@ -81,6 +81,9 @@ class Notifier(Protocol):
     def fileno(self) -> int:
         """Return a descriptor that can be read from as long as :meth:`wait` would return at once."""
 
+    def quiet(self) -> None:
+        """Tell nothing any more: what is gone would tell so for ever."""
+
     def close(self) -> None:
         """Close all; again is fine."""
 

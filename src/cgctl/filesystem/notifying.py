@@ -109,6 +109,12 @@ class Notifier:
         """Return a descriptor that can be read from as long as :meth:`wait` would return at once."""
         return self._epoll.fileno()
 
+    def quiet(self) -> None:
+        """Tell nothing any more: what is gone would tell so for ever."""
+        for fd in self._fds:
+            with contextlib.suppress(FileNotFoundError):  # it could not be registered
+                self._epoll.unregister(fd)
+
     def close(self) -> None:
         """Close all; again is fine."""
         fds, self._fds = self._fds, []
