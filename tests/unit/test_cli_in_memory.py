@@ -178,6 +178,13 @@ class TestDoctor:
         assert not {"kernel", "user", "BPF", "namespaces"} & findings.keys()
         assert run("doctor", "--prune")[:2] == (0, "clean  there is no group of cgctl's\n")
 
+    @pytest.mark.parametrize("word", ["v2:5.10", "v2:7.3", "hybrid:6.12", "v1:6.1"])
+    def test_no_kernel_is_to_be_built(self, run: Commands, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+        """Of a kernel in memory nothing is missing because of how it was built."""
+        monkeypatch.setenv("CGCTL_FAKE", word)
+
+        assert "CONFIG_" not in run("doctor")[1]
+
 
 def test_from_a_shell() -> None:
     """The same in a process of its own, with input from a pipe."""

@@ -80,13 +80,29 @@ def _why_invalid(group: Group) -> str | None:
         (_is_partition(parent), "Parent is an invalid partition root"),
         (group.profile.trims_partitions or not any(asked & _asked(each) for each in rivals), words.overlap),
         (bool(asked & above), words.outside),
-        (bool(above - asked - taken), "Parent unable to distribute cpu downstream"),
+        (
+            bool(above - asked - taken) or not _needs_some(parent, group),
+            "Parent unable to distribute cpu downstream",
+        ),
     )
     return next((reason for holds, reason in checks if not holds), None)
 
 
+def _needs_some(group: Group, partition: Group) -> bool:
+    """Tell whether there is somebody else than in a partition, who needs a processor (``partition_is_populated``)."""
+    # In the root there are always the kernel's own threads.
+    if group.parent is None or group.threads:
+        return True
+    return any(each.populated for each in group.children.values() if each is not partition and _kind(each) == "member")
+
+
 def _is_partition(group: Group) -> bool:
     return group.parent is None or (_kind(group) != "member" and _why_invalid(group) is None)
+
+
+def _is_own_partition(group: Group) -> bool:
+    """Tell whether it is a partition of what cpuset.cpus says."""
+    return not _held(group, _EXCLUSIVE) and _kind(group) != "member" and _is_partition(group)
 
 
 def _base(group: Group) -> Numbers:
@@ -164,6 +180,8 @@ def _setter_v2(name: str) -> Writer:
             return _shown(wanted)
         if not wanted and name != _EXCLUSIVE and _populated(group) and not profile.clears_cpusets:
             refuse(ENOSPC)
+        if not wanted and name == _CPUS and _is_own_partition(group):
+            refuse(EBUSY)  # there would be no room for SCHED_DEADLINE (cpuset_cpumask_can_shrink)
         if profile.strict_cpusets:
             _vet_strict(group, name, wanted)
         # Where cpuset.cpus breaks the same rule, it is partitions that turn invalid.
