@@ -133,7 +133,7 @@ def _cells() -> tuple[Cell, ...]:
     compiled_out, not_delegated = frozenset(("memory", "cpuset")), frozenset(("cpuset", "devices"))
     # The longest first, so that those who take turns end together.
     return (
-        _driven("6.12", "v2", 6_000),
+        _driven("6.12", "v2", 12_000),
         _driven("6.1", "v1", 6_000),
         Cell("6.12", "v2", VERBS, part="verbs"),
         Cell("6.12", "v2", OWNERS, part="owners"),
