@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -81,10 +82,12 @@ class TestOnThisMachine:
         """The table stays in its place, and ^C ends it."""
         ours, theirs = pty.openpty()
         try:
-            process = in_a_group.start("top", "-d", "100ms", stdout=theirs, stderr=subprocess.PIPE)
+            env = in_a_group.env | {"TERM": "xterm"}
+            process = in_a_group.start("top", "-d", "100ms", stdout=theirs, stderr=subprocess.PIPE, env=env)
             os.close(theirs)
             seen = b""
             while b"web" not in seen:
+                assert select.select([ours], [], [], PATIENCE_SEC)[0], seen
                 seen += os.read(ours, 65536)
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=PATIENCE_SEC)

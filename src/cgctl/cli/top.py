@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,8 @@ from cgctl.units import parse_duration
 __all__ = ["top"]
 
 _FILES: Final = ("cpu.usage_usec", "memory.current", "pids.current", "io.devices")
+_DUMB: Final = ("", "dumb", "unknown")
+"""Terminals on which nothing can stay in its place."""
 _HEADINGS: Final = ("group", "cpu", "memory", "pids", "read/s", "write/s")
 _ORDERS: Final = ("cpu", "memory", "pids", "read", "write", "name")
 
@@ -136,7 +139,7 @@ def top(group: str | None, *, as_json: bool, count: int | None, delay: str, orde
     if as_json:
         for time, rows in tables:
             click.echo(json.dumps({"time": time, "groups": [attrs.asdict(row) for row in rows]}))
-    elif count is None and sys.stdout.isatty():
+    elif count is None and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in _DUMB:
         _live(rows for _, rows in tables)
     else:
         for number, (_, rows) in enumerate(tables):
