@@ -45,7 +45,7 @@ class Group:
         children: name → the groups below.
         threads: the live threads in it, in the order in which they came.
         control: v2: the controllers that are enabled for the groups below.
-        threaded: v2: whether it is threaded.
+        domain: v2: of a threaded one, the group whose resources it shares.
         values: interface file → what was written, as it is read back.
         counts: counters, by a name of the controller's choice.
         xattrs: extended attributes.
@@ -61,7 +61,7 @@ class Group:
     """
 
     __slots__ = (
-        *("children", "control", "counts", "descendants", "gone", "name", "parent", "populated", "threaded"),
+        *("children", "control", "counts", "descendants", "domain", "gone", "name", "parent", "populated"),
         *("threads", "tree", "values", "xattrs", "bandwidth", "disks", "pages", "pressure", "since", "usage"),
     )
 
@@ -73,7 +73,7 @@ class Group:
         self.children: dict[str, Group] = {}
         self.threads: dict[Thread, None] = {}
         self.control: frozenset[str] = NOTHING
-        self.threaded = False
+        self.domain: Group | None = None
         self.values: dict[str, str] = {}
         self.counts: dict[str, int] = {}
         self.xattrs: dict[str, bytes] = {}
@@ -85,6 +85,11 @@ class Group:
         self.disks: dict[str, DiskUse] | None = None
         self.pressure: Pressure | None = None
         self.usage: Usage | None = None
+
+    @property
+    def threaded(self) -> bool:
+        """Whether it is a threaded group of v2."""
+        return self.domain is not None
 
     @property
     def kernel(self) -> FakeKernel:

@@ -110,6 +110,17 @@ MOVES: Final = (
         pid=True,
     ),
     Case(
+        "threads: whose domain becomes threaded has the one above, with a group in between that is invalid",
+        (
+            *(mkdir("a"), mkdir("a/b"), mkdir("a/b/c"), write("a/b/c/cgroup.type", "threaded")),
+            *(write("a/cgroup.type", "threaded"), read("a/b/cgroup.type", "domain invalid\n")),
+            *(write("cgroup.procs", "PIDd"), write("a/b/c/cgroup.threads", "PIDd")),
+            *(read("cgroup.procs", "PIDd\n"), read("a/b/cgroup.procs", "")),
+            *(write("a/cgroup.threads", "PIDd"), write("cgroup.procs", "PIDd")),
+        ),
+        pid=True,
+    ),
+    Case(
         "threads: no group with a process becomes one",
         (mkdir("a"), write("a/cgroup.procs", "PIDd"), write("a/cgroup.type", "threaded", "EOPNOTSUPP")),
         pid=True,

@@ -44,8 +44,8 @@ def _is_valid_domain(group: Group) -> bool:
 
 
 def _domain(group: Group) -> Group:
-    """Return the group whose resources it shares: itself, or the one above its threaded ones."""
-    return next(each for each in group.line() if not each.threaded)
+    """Return the group whose resources it shares: mostly itself."""
+    return group.domain or group
 
 
 def vet_move(thread: Thread | None, target: Group, *, whole: bool) -> None:
@@ -78,7 +78,10 @@ def _set_type(group: Group, text: str) -> None:
         refuse(EOPNOTSUPP)
     if not _is_valid_domain(domain) or not _can_be_thread_root(domain):
         refuse(EOPNOTSUPP)
-    group.threaded = True
+    # Threaded groups come along from below others that do not, and are invalid from now on.
+    for each in group.below():
+        if each is group or each.threaded:
+            each.domain = domain
 
 
 # --- controllers ----------------------------------------------------------------------------------------------------
@@ -168,8 +171,7 @@ def _members(group: Group) -> Iterator[Thread]:
 def _threaded(group: Group) -> Iterator[Group]:
     for child in group.children.values():
         if child.threaded:
-            yield child
-            yield from _threaded(child)
+            yield from (each for each in child.below() if each.domain is group)
 
 
 def _procs(group: Group) -> str:
