@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import attrs
 
@@ -21,6 +22,7 @@ class Block:
         on_exit: what is done to processes that are still in the group at the end.
         populated: whether the group held others' processes before; then it is neither emptied nor removed.
         entry: where the process came from, if it joined and has not gone home.
+        homes: where it was in all hierarchies, those included in which it did not join: label → directory.
         pid: the process that entered; one that it forked has inherited the block, but not the duty to end it.
     """
 
@@ -28,6 +30,7 @@ class Block:
     on_exit: str
     populated: bool = False
     entry: joined.Joined | None = None
+    homes: Mapping[str, str] = attrs.field(factory=dict)
     pid: int = attrs.field(factory=os.getpid)
 
     def enter(self, group: joined.Named, *, join: bool) -> None:
@@ -72,13 +75,24 @@ class Block:
         """
         if self.entry is not None and self.pid == os.getpid():
             joined.check_leave(self.entry)
-            members.go_home(self.existence.now().system.filesystem, self.entry.homes)
+            members.go_home(
+                self.existence.now().system.filesystem, {**self._from_below(self.entry), **self.entry.homes}
+            )
             joined.pop(self.entry)
             self.entry = None
 
+    def _from_below(self, entry: joined.Joined) -> dict[str, str]:
+        """Return where to go from groups below that are in more hierarchies than this one, if it moved there itself."""
+        address = self.existence.now()
+        return {
+            label: self.homes[label]
+            for label, place in address.existing().items()
+            if label in self.homes.keys() - entry.homes and members.inside(address.system.filesystem, {label: place})
+        }
+
     def _join(self, group: joined.Named) -> None:
         address = self.existence.now()
-        homes = address.system.directories_of(os.getpid())
+        self.homes = homes = address.system.directories_of(os.getpid())
         targets = doors(address)
         members.join(address.system.filesystem, 0, targets, homes)
         self.entry = joined.Joined(group, {label: homes[label] for label in targets if label in homes})

@@ -286,6 +286,25 @@ class TestNesting:
 
         assert all(f"/{name}" in seen[label] for label in facts["labels"])
 
+    @pytest.mark.parametrize("what", ["add(os.getpid())", "add_thread(threading.get_native_id())"])
+    def test_home_from_below(self, what: str, name: str) -> None:
+        """Who moved itself on, to a group below that is in more hierarchies, comes home from all of them."""
+        lacks.require("cpu", "pids")
+        facts = scripts.run(
+            f"""
+            import threading
+            before = where()
+            with cgctl.Group(sys.argv[1], pids=50) as group:
+                below = group.group("b", core=cgctl.Core(type="threaded"), cpu=0.5)
+                below.create().{what}
+                tell(moved=where() != before)
+            tell(home=where() == before, exists=group.exists())
+            """,
+            name,
+        )
+
+        assert facts == {"moved": True, "home": True, "exists": False}
+
     def test_order(self, name: str) -> None:
         """Leaving the outer block before the inner one is an error that says so; the right order still works."""
         facts = scripts.run(
