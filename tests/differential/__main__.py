@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import secrets
 import sys
@@ -23,11 +24,12 @@ def tell(line: str) -> None:
 def drive(ground: Ground, options: argparse.Namespace, steps: int) -> int:
     """Run episodes until enough steps were compared; return how many mismatched."""
     began, done, seed, failed = time.monotonic(), 0, options.seed, 0
-    with Nursery(hurried=HURRIED) as nursery, ground.entered("cgctl-d-look") as there:
+    name = f"cgctl-{os.getpid()}-d"  # others may be doing the same
+    with Nursery(hurried=HURRIED) as nursery, ground.entered(f"{name}-look") as there:
         while done < steps and time.monotonic() - began < options.seconds:
             size = min(EPISODE, steps - done)
             try:
-                episode(there, nursery, f"cgctl-d-{seed}", seed, size, options.every, shorten=not options.no_shorten)
+                episode(there, nursery, f"{name}-{seed}", seed, size, options.every, shorten=not options.no_shorten)
             except Mismatch as error:
                 failed += 1
                 after = re.search(r"after (\d+) steps", error.__notes__[0])

@@ -21,10 +21,12 @@ from tests.differential.ground import Ground
 from tests.differential.nursery import Nursery, Process
 from tests.differential.reading import Opened, Reader, Sheet
 from tests.differential.step import Step, short
+from tests.kernel.pace import EMULATED
 
 # How long what the kernel does a moment later may take: freezing, dying, leaving. An emulated machine that shares its
-# processors with others may not be heard of for seconds.
-PATIENCE_SEC = 10.0
+# processors with others may not be heard of for seconds; and a mismatch, such as each broken rule is to make, takes all
+# of it.
+PATIENCE_SEC = 10.0 if EMULATED else 3.0
 PROCESSES = (1, 1, 3)
 """How many threads each process has that is always there; what they fork comes after them."""
 MOST_PROCESSES = 6
@@ -171,7 +173,7 @@ class Pair:
         self._close([])
         # All of it is tried, whichever part fails or is interrupted.
         with contextlib.ExitStack() as stack:
-            stack.callback(remove_tree, self.real, self.top, timeout=3 * PATIENCE_SEC)
+            stack.callback(remove_tree, self.real, self.top, timeout=30)
             stack.callback(self._end_the_unknown)
             for number, process in self.processes.items():
                 stack.callback(self._release, number, process)
