@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EBUSY
+from errno import EBUSY, ENOSPC
 
 import pytest
 
@@ -58,3 +58,22 @@ def test_somebody_is_left_there(kernel: FakeKernel) -> None:
     kernel.write(f"{_ROOT}/a/b/cpuset.cpus.partition", b"root")
 
     assert (_said(kernel, "a/b"), _said(kernel, "a/c", "effective")) == ("root invalid", "0-1")
+
+
+@pytest.mark.parametrize(("series", "refused"), [("5.10", True), ("6.18", True), ("7.3", False)])
+def test_processors_of_whom_is_below(series: str, refused: bool) -> None:
+    """Before 7.3, a group's processors are not taken away while somebody is in it or, as here, below it."""
+    kernel = FakeKernel("v2", series, cpus=4)
+    kernel.write(f"{_ROOT}/cgroup.subtree_control", b"+cpuset")
+    kernel.mkdir(f"{_ROOT}/a")
+    kernel.mkdir(f"{_ROOT}/a/b")
+    kernel.write(f"{_ROOT}/a/cpuset.cpus", b"0-1")
+    task = kernel.spawn(f"{_ROOT}/a/b")
+    if refused:
+        with pytest.raises(OSError, match="No space") as caught:
+            kernel.write(f"{_ROOT}/a/cpuset.cpus", b"\n")
+        assert caught.value.errno == ENOSPC
+        task.exit()
+    kernel.write(f"{_ROOT}/a/cpuset.cpus", b"\n")
+
+    assert kernel.read(f"{_ROOT}/a/cpuset.cpus") == b"\n"

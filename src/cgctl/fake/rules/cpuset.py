@@ -45,7 +45,7 @@ def _parse(group: Group, name: str, text: str) -> Numbers:
 
 
 def _populated(group: Group) -> bool:
-    return bool(group.threads)
+    return group.populated > 0  # by whom is below, too
 
 
 # --- v2: partitions -------------------------------------------------------------------------------------------------
