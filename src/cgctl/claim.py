@@ -162,7 +162,7 @@ def _looked_at(address: Address) -> tuple[Hierarchy, str] | None:
     system, base = address.system, address.base
     hierarchies = managed(system.layout)
     # What systemd delegates of v1, it delegates to root alone.
-    if not hierarchies or (os.geteuid() and hierarchies[0] is not system.layout.unified):
+    if not hierarchies or (os.geteuid() and hierarchies[0] != system.layout.unified):
         return None
     directory = base.directories.get(hierarchies[0].label)
     if directory is None or not in_charge(system.filesystem):
@@ -222,7 +222,7 @@ def _enter_scope(system: System) -> None:
         )
         raise SystemdError(FEATURE, reason, call="StartTransientUnit")
     directory = hierarchy.directory(own)
-    if directory is not None and hierarchy is system.layout.unified:
+    if directory is not None and hierarchy == system.layout.unified:
         system.filesystem.setxattr(directory, OWN_MARK, b"1")
 
 

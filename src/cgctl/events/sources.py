@@ -226,7 +226,7 @@ class Sources:
 
     def _memory(self, kinds: Sequence[Kind]) -> Iterator[Source]:
         hierarchy, place = self._home("memory", kinds[0])
-        if hierarchy is self.layout.unified:
+        if hierarchy == self.layout.unified:
             _, read = self._told(place, "memory.events", kinds[0])
             wanted = {key: kind for key, kind in _MEMORY.items() if kind in kinds}
             if lacking := wanted.keys() - read().keys():
@@ -263,7 +263,7 @@ class Sources:
 
     def _usage(self) -> Source:
         hierarchy, place = self._home("memory", "usage")
-        if hierarchy is self.layout.unified:
+        if hierarchy == self.layout.unified:
             reason = "v2 has no thresholds of usage; set high, and wait for memory_high"
             raise UnsupportedError("the event usage", reason)
         path = place.file("memory.usage_in_bytes")
