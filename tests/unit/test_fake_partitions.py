@@ -61,7 +61,7 @@ def test_somebody_is_left_there(kernel: FakeKernel) -> None:
 
 
 @pytest.mark.parametrize(("series", "refused"), [("5.10", True), ("6.18", True), ("7.3", False)])
-def test_processors_of_whom_is_below(series: str, refused: bool) -> None:
+def test_processors_of_whom_is_below(series: str, *, refused: bool) -> None:
     """Before 7.3, a group's processors are not taken away while somebody is in it or, as here, below it."""
     kernel = FakeKernel("v2", series, cpus=4)
     kernel.write(f"{_ROOT}/cgroup.subtree_control", b"+cpuset")
