@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
@@ -55,6 +55,7 @@ __all__ = [
     "assemble",
     "call",
     "decode",
+    "distance",
     "encode",
     "jump",
     "jump_if",
@@ -62,6 +63,7 @@ __all__ = [
     "load",
     "map_address",
     "move",
+    "parted",
     "store",
 ]
 
@@ -166,6 +168,8 @@ class Label:
 Item = Instruction | Label
 """What a program is written of."""
 
+Made = TypeVar("Made")  # an instruction, of either machine
+
 
 def load(dst: Register, src: Register, offset: int, size: int = 4) -> Instruction:
     """``dst = *(size *)(src + offset)``, with the upper bits cleared."""
@@ -229,26 +233,45 @@ def assemble(items: Iterable[Item]) -> tuple[Instruction, ...]:
     Raises:
         ValueError: a label is missing, is there twice, or a jump is longer than 16 bits can say.
     """
+    instructions, places = parted(items)
+    return tuple(_resolved(instruction, at, places) for at, instruction in enumerate(instructions))
+
+
+def parted(items: Iterable[Made | Label]) -> tuple[list[Made], dict[str, int]]:
+    """Return the instructions, and before which of them each label stands.
+
+    Raises:
+        ValueError: a label is there twice.
+    """
     places: dict[str, int] = {}
-    instructions: list[Instruction] = []
+    instructions: list[Made] = []
     for item in items:
-        if isinstance(item, Instruction):
+        if not isinstance(item, Label):
             instructions.append(item)
         elif item.name in places:
             msg = f"label {item.name!r} is there twice"
             raise ValueError(msg)
         else:
             places[item.name] = len(instructions)
-    return tuple(_resolved(instruction, at, places) for at, instruction in enumerate(instructions))
+    return instructions, places
+
+
+def distance(label: str, at: int, places: Mapping[str, int]) -> int:
+    """Return how many instructions a jump from *at* to a label passes over; fewer than none if that is behind.
+
+    Raises:
+        ValueError: there is no such label.
+    """
+    if label not in places:
+        msg = f"there is no label {label!r}"
+        raise ValueError(msg)
+    return places[label] - at - 1
 
 
 def _resolved(instruction: Instruction, at: int, places: dict[str, int]) -> Instruction:
     if instruction.to is None:
         return instruction
-    if instruction.to not in places:
-        msg = f"there is no label {instruction.to!r}"
-        raise ValueError(msg)
-    offset = places[instruction.to] - at - 1
+    offset = distance(instruction.to, at, places)
     if not -(1 << 15) <= offset < 1 << 15:
         msg = f"label {instruction.to!r} is {offset} instructions away, more than a jump of 16 bits can say"
         raise ValueError(msg)

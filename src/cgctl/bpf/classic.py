@@ -22,7 +22,7 @@ from typing import Final
 
 import attrs
 
-from cgctl.bpf.assembly import Compare, Label
+from cgctl.bpf.assembly import Compare, Label, distance, parted
 from cgctl.bpf.machine import Fault
 
 __all__ = [
@@ -116,16 +116,7 @@ def assemble(items: Iterable[Item]) -> tuple[Instruction, ...]:
         ValueError: a label is missing, is there twice, lies behind, or is farther than a comparison can say; or there
             are more instructions than the kernel takes.
     """
-    places: dict[str, int] = {}
-    instructions: list[Instruction] = []
-    for item in items:
-        if isinstance(item, Instruction):
-            instructions.append(item)
-        elif item.name in places:
-            msg = f"label {item.name!r} is there twice"
-            raise ValueError(msg)
-        else:
-            places[item.name] = len(instructions)
+    instructions, places = parted(items)
     if len(instructions) > MOST:
         msg = f"{len(instructions)} instructions; the kernel takes {MOST}"
         raise ValueError(msg)
@@ -135,17 +126,14 @@ def assemble(items: Iterable[Item]) -> tuple[Instruction, ...]:
 def _resolved(instruction: Instruction, at: int, places: dict[str, int]) -> Instruction:
     if instruction.to is None:
         return instruction
-    if instruction.to not in places:
-        msg = f"there is no label {instruction.to!r}"
-        raise ValueError(msg)
-    distance = places[instruction.to] - at - 1
+    passed = distance(instruction.to, at, places)
     always = instruction.code == _JUMP
-    if distance < 0 or (distance > _FARTHEST and not always):
-        msg = f"label {instruction.to!r} is {distance} instructions away; a comparison reaches 0 to {_FARTHEST}"
+    if passed < 0 or (passed > _FARTHEST and not always):
+        msg = f"label {instruction.to!r} is {passed} instructions away; a comparison reaches 0 to {_FARTHEST}"
         raise ValueError(msg)
     if always:
-        return attrs.evolve(instruction, k=distance, to=None)
-    return attrs.evolve(instruction, yes=distance, to=None)
+        return attrs.evolve(instruction, k=passed, to=None)
+    return attrs.evolve(instruction, yes=passed, to=None)
 
 
 def encode(instructions: Iterable[Instruction]) -> bytes:
