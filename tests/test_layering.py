@@ -47,7 +47,7 @@ LAYERS = (
     ("controllers",),
     ("convert", "names", "marks"),
     ("mounts",),
-    ("formats", "units", "errors"),
+    ("formats", "units", "errors", "remembering", "closing"),
 )
 
 # What may be imported from above for annotations alone (`if TYPE_CHECKING:`), with the reason.

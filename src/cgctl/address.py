@@ -11,7 +11,7 @@ from cgctl.controllers import CORE, PRESENCE
 from cgctl.errors import GroupNotFoundError, UnsupportedError
 from cgctl.layout import Hierarchy, Layout
 from cgctl.plan import Place
-from cgctl.plan.remembering import remembered
+from cgctl.remembering import remembered
 from cgctl.system import Base, System
 
 __all__ = ["Address"]

@@ -13,7 +13,7 @@ from cgctl.controllers import Controller, Row, Side
 from cgctl.filesystem import Filesystem, read_each
 from cgctl.layout import Layout
 from cgctl.plan import GONE, Place
-from cgctl.plan.remembering import remembered
+from cgctl.remembering import remembered
 
 __all__ = [
     "Places",

@@ -15,7 +15,7 @@ from cgctl.gathering import File, Places, Reading, Table, absent, gather, requir
 from cgctl.layout import UNIFIED, Layout
 from cgctl.names import parse_file
 from cgctl.plan import Place
-from cgctl.plan.remembering import remembered, shared
+from cgctl.remembering import remembered, shared
 
 __all__ = ["controllers_in", "decoded", "find_file", "read_limits", "read_stats"]
 

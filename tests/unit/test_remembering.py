@@ -6,7 +6,7 @@ import pytest
 
 import cgctl
 from cgctl.controllers import parse_specs
-from cgctl.plan.remembering import remembered, shared
+from cgctl.remembering import remembered, shared
 from cgctl.testing import FakeSystem
 from tests.unit.refusals import says
 

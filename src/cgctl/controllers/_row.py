@@ -16,11 +16,11 @@ import attrs
 from cgctl.controllers._codec import Codec
 from cgctl.controllers._presence import PRESENCE
 from cgctl.controllers._values import Values
+from cgctl.remembering import shared
 
 __all__ = ["CORE", "SIZE", "SYMBOLS", "Clash", "Controller", "Read", "Row", "Side"]
 
 _WORDS: Final = frozenset({int, float, str})
-_MANY: Final = 256
 
 Read = Mapping[str, bytes | int]
 """What was read: path → content, or the errno."""
@@ -212,7 +212,7 @@ class Controller:
         """Turn a keyword's value, spec or shorthand, into a spec."""
         if isinstance(value, self.spec):
             return value
-        return _from_word(self.spec, value) if type(value) in _WORDS else self.spec.shorthand(value)
+        return _from_word(self.spec, type(value), value) if type(value) in _WORDS else self.spec.shorthand(value)
 
     def split(self, spec: Any) -> Mapping[str, Any]:
         """Return what a spec says of each row: attribute → value, ``None`` to leave it."""
@@ -229,20 +229,8 @@ class Controller:
         return self.whole_stats(values) if self.whole_stats else self.stats(**values)
 
 
-_specs: Final[dict[tuple[type[Any], type[Any], Any], Any]] = {}
-"""Spec, type and value of a shorthand → what it is: most groups of a program are given the same few."""
-
-
-def _from_word(spec: type[Any], value: float | str) -> Any:
-    key = (spec, type(value), value)
-    found = _specs.get(key)
-    if found is None:
-        found = spec.shorthand(value)
-        try:
-            hash(found)
-        except TypeError:  # it holds a mapping, which is somebody's to change
-            return found
-        if len(_specs) > _MANY:
-            _specs.clear()
-        _specs[key] = found
-    return found
+@shared
+def _from_word(spec: type[Any], kind: type[Any], value: float | str) -> Any:
+    """Make a spec of a shorthand: most groups of a program are given the same few."""
+    del kind  # 1 and 1.0 are equal, and not the same
+    return spec.shorthand(value)

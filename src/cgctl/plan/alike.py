@@ -16,8 +16,8 @@ import attrs
 from cgctl.errors import CgctlError
 from cgctl.layout import Layout
 from cgctl.plan import Place, Plan, Request, Snapshot, Step, needs, plan
-from cgctl.plan.remembering import remembered
 from cgctl.plan.settings import where_accounted
+from cgctl.remembering import remembered
 
 __all__ = ["for_new"]
 

@@ -14,9 +14,9 @@ from cgctl.errors import SpecError, UnsupportedError
 from cgctl.layout import Hierarchy, Layout
 from cgctl.plan.order import ordered
 from cgctl.plan.place import Place
-from cgctl.plan.remembering import remembered
 from cgctl.plan.snapshot import Snapshot
 from cgctl.plan.steps import SETTLE, Write
+from cgctl.remembering import remembered
 
 __all__ = ["Find", "asked", "clashes", "files", "held_spec", "probes", "resolved", "where_accounted", "writes"]
 

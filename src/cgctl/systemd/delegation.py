@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from cgctl.filesystem import Filesystem
 from cgctl.filesystem.kernel import KernelFilesystem
 from cgctl.layout import Hierarchy, Layout
-from cgctl.plan.remembering import remembered
+from cgctl.remembering import remembered
 
 __all__ = ["OWN_MARK", "Writer", "cgroup_namespace", "in_charge", "is_unit", "limits_between", "managed", "writer_of"]
 

@@ -1,4 +1,4 @@
-"""Working out once what is asked again and again: planning is pure, and groups are often made alike."""
+"""Working out once what is asked again and again: much of cgctl is pure, and groups are often made alike."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ def shared(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def answer(*arguments: P.args, **keywords: P.kwargs) -> R:
-        try:
+        if arguments in found:
             return found[arguments]
-        except KeyError:
-            made = function(*arguments, **keywords)
+        made = function(*arguments, **keywords)
         try:
             hash(made)
         except TypeError:  # it holds a mapping, which is somebody's to change
