@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from errno import EACCES, EINVAL, ENODEV, ENOENT
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from cgctl.closing import Closing
 from cgctl.errors import GroupNotFoundError, SpecError, StepError, UnsupportedError, shown
 from cgctl.filesystem import Filesystem, Watch
 from cgctl.layout import UNIFIED
@@ -39,7 +39,7 @@ def peak_file(place: Place, of: str) -> str:
     return place.file(name)
 
 
-class Peak:
+class Peak(Closing):
     """The highest use since a moment; ``with`` closes it. :meth:`cgctl.Group.peak` makes these.
 
     Raises:
@@ -94,14 +94,6 @@ class Peak:
         file, self._file = self._file, None
         if file is not None:
             file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         self.close()

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from errno import ENODEV
 from functools import cached_property
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import attrs
 
+from cgctl.closing import Closing
 from cgctl.controllers import CONTROLLERS, IoDevice, Stats
 from cgctl.errors import GroupNotFoundError, SpecError, StepError, shown
 from cgctl.filesystem import Filesystem, Series
@@ -191,7 +191,7 @@ class _Maker:
         return {file: answers.read[directory][number] for file, (directory, number) in self._where.items()}
 
 
-class Sampler:
+class Sampler(Closing):
     """Samples of what a group uses; ``with`` closes its files. :meth:`cgctl.Group.sampler` makes these.
 
     Iterating gives a sample each interval, and ends when the group is removed, or when the time is over.
@@ -319,14 +319,6 @@ class Sampler:
         opened, self._series, self._markers = self._series + self._markers, [], []
         for each in opened:
             each.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _table(layout: Layout, labels: tuple[str, ...], names: tuple[str, ...]) -> Table:

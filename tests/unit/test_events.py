@@ -12,21 +12,9 @@ import cgctl
 from cgctl.events import KINDS
 from cgctl.fake.time.work import Call
 from cgctl.testing import FakeSystem
-from tests.unit.test_fake_system import MACHINES
+from tests.unit.in_memory import make
 
 V2: list[Any] = ["5.10", "6.1", "6.12", "6.18", "7.3"]
-
-
-@pytest.fixture(params=MACHINES)
-def system(request: pytest.FixtureRequest) -> FakeSystem:
-    """A machine in memory, of each layout that has all controllers."""
-    layout, kernel = request.param
-    return FakeSystem(layout, kernel=kernel)
-
-
-def make(system: FakeSystem, **keywords: Any) -> cgctl.Group:
-    """Create a group."""
-    return cgctl.Group("p1", system=system, **keywords).create()
 
 
 def kinds(events: cgctl.Events) -> list[str]:

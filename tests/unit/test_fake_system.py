@@ -10,28 +10,9 @@ import pytest
 
 import cgctl
 from cgctl.testing import FakeSystem
+from tests.unit.in_memory import make
 
 _M = 1 << 20
-MACHINES: list[Any] = [
-    pytest.param((layout, kernel), id=f"{layout}-{kernel}")
-    for layout, kernel in (
-        *(("v2", kernel) for kernel in ("5.10", "6.1", "6.12", "6.18", "7.3")),
-        *(("v1", kernel) for kernel in ("5.10", "6.1")),
-        *(("hybrid", kernel) for kernel in ("6.1", "6.12")),
-    )
-]
-
-
-@pytest.fixture(params=MACHINES)
-def system(request: pytest.FixtureRequest) -> FakeSystem:
-    """A machine in memory, of each layout that has all controllers."""
-    layout, kernel = request.param
-    return FakeSystem(layout, kernel=kernel)
-
-
-def make(system: FakeSystem, **keywords: Any) -> cgctl.Group:
-    """Create a group."""
-    return cgctl.Group("p1", system=system, **keywords).create()
 
 
 class TestGroups:

@@ -14,7 +14,6 @@ import pytest
 import cgctl
 from cgctl.testing import FakeSystem
 from tests.require import skip_unless
-from tests.unit.test_fake_system import MACHINES
 
 if TYPE_CHECKING:
     from cgctl.metrics import Collector
@@ -28,13 +27,6 @@ def _extra() -> None:
         importlib.import_module("prometheus_client")
     except ImportError:
         skip_unless("metrics", "prometheus_client is not installed")
-
-
-@pytest.fixture(params=MACHINES)
-def system(request: pytest.FixtureRequest) -> FakeSystem:
-    """A machine in memory, of each layout that has all controllers."""
-    layout, kernel = request.param
-    return FakeSystem(layout, kernel=kernel)
 
 
 def collector(*arguments: Any, **keywords: Any) -> Collector:

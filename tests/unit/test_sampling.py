@@ -8,21 +8,9 @@ import pytest
 
 import cgctl
 from cgctl.testing import FakeSystem
-from tests.unit.test_fake_system import MACHINES
+from tests.unit.in_memory import make
 
 _M = 1 << 20
-
-
-@pytest.fixture(params=MACHINES)
-def system(request: pytest.FixtureRequest) -> FakeSystem:
-    """A machine in memory, of each layout that has all controllers."""
-    layout, kernel = request.param
-    return FakeSystem(layout, kernel=kernel)
-
-
-def make(system: FakeSystem, **keywords: Any) -> cgctl.Group:
-    """Create a group."""
-    return cgctl.Group("p1", system=system, **keywords).create()
 
 
 def test_each_interval(system: FakeSystem) -> None:

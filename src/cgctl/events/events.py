@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from cgctl.closing import Closing
 from cgctl.errors import GroupNotFoundError, StepError, TimeoutExpired, UnsupportedError
 from cgctl.events.kinds import KINDS, PRESSURES, Event, Kind, Threshold
 from cgctl.events.sources import Source, Sources
@@ -22,7 +22,7 @@ _WITH_MORE: Final = (*PRESSURES, "usage", "removed")
 """Kinds that say nothing without a threshold, and the one that is always told."""
 
 
-class Events:
+class Events(Closing):
     """What happens to a group from now on, one :class:`Event` after the other; ``with`` closes it.
 
     :meth:`cgctl.Group.events` makes these. Iterating waits for the next event, and ends when the group is removed,
@@ -234,14 +234,6 @@ class Events:
         notifier, self._notifier = self._notifier, None
         if notifier is not None:
             notifier.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _opened(self) -> Notifier:
         if self._notifier is None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from cgctl.closing import Closing
 from cgctl.errors import SystemdError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _ROOT_ONLY: Final = "systemd lets only root do this, or a user in the user's own
 _REMEDIES: Final = {"AccessDenied": _ROOT_ONLY, "InteractiveAuthorizationRequired": _ROOT_ONLY}
 
 
-class Bus:
+class Bus(Closing):
     """A connection to one systemd; a context manager, to be used for a few calls and then closed.
 
     Attributes:
@@ -89,12 +90,6 @@ class Bus:
             bus.close()
             raise
         return bus
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Hang up."""
